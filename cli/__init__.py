@@ -1,0 +1,1 @@
+"""The `recon` command: reads files, calls the library, writes results; no mathematics."""
