@@ -1,0 +1,32 @@
+"""Forward models: how an image becomes data.
+
+`OPERATORS` holds the factories, each called with keywords: OPERATORS["blur"](shape=(64, 64), std=2.0). Each
+operator it builds carries `spec`, from which OPERATORS[spec["name"]](**spec["parameters"]) builds it again.
+"""
+
+from operators.basic import Dense, Identity, identity
+from operators.inpaint import inpaint
+from operators.linear import (
+    Adjoint,
+    Compose,
+    FromFunctions,
+    LinearOperator,
+    Operator,
+    Scaled,
+    Stack,
+    Sum,
+    dense_matrix,
+    dot_test,
+)
+from operators.noise import Gaussian
+from operators.solve import cg, operator_norm
+
+OPERATORS = {
+    "identity": identity,
+    "inpaint": inpaint,
+}
+
+__all__ = [
+    "OPERATORS", "Adjoint", "Compose", "Dense", "FromFunctions", "Gaussian", "Identity", "LinearOperator", "Operator",
+    "Scaled", "Stack", "Sum", "cg", "dense_matrix", "dot_test", "operator_norm",
+]

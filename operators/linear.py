@@ -1,0 +1,332 @@
+"""Operators, and the algebra of the linear ones.
+
+An operator A takes images x to data y = A(x). `in_shape` and `out_shape` are the last axes it acts on; every
+axis before them is batch and is kept. Linear operators also have
+
+    A.adjoint(y)            A^H y, exactly matched: <A x, y> = <x, A^H y>
+    A.gram_solve(u, rho)    (A A^H + rho I)^-1 u, the one solve that every guidance and projection needs
+    A.pinv(y)               A^H gram_solve(y, 0), the minimum-norm least-squares solution
+    A.svd()                 (U, s, Vh), where it is cheap
+    A.H, A @ B, c * A, A + B, Stack([A, B])
+
+Results have the floating dtype of their argument, whatever the dtype of the operator's own buffers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
+
+import torch
+from torch import Tensor, nn
+
+from operators.checks import fault, finite_float, per_sample, shape_of, trailing_axes
+from operators.solve import cg, damped_inverse
+
+
+class Operator(nn.Module):
+    """A map y = A(x) from (..., *in_shape) to (..., *out_shape), possibly nonlinear. Subclasses write `_forward`."""
+
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.in_shape = shape_of("in_shape", in_shape)
+        self.out_shape = shape_of("out_shape", out_shape)
+        self.spec: dict | None = None  # {"name", "parameters"}: how OPERATORS rebuilds this operator
+        self._casts: dict[tuple[str, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A(x).
+
+        Args:
+            x: (..., *in_shape), real floating.
+
+        Returns:
+            (..., *out_shape), of the dtype of x.
+        """
+        return self._forward(trailing_axes("x", x, self.in_shape))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must define _forward")
+
+    @property
+    def measured(self) -> Tensor | None:
+        """Which elements of y were measured: boolean, broadcastable to out_shape; None means all of them."""
+        return None
+
+    def cast(self, name: str, like: Tensor) -> Tensor:
+        """The buffer `name` in the dtype of `like`, converted once for each dtype."""
+        source = self.get_buffer(name)
+        if source.dtype == like.dtype:
+            return source
+        held = self._casts.get((name, like.dtype))
+        if held is None or held[0] is not source:
+            held = (source, source.to(like.dtype))
+            self._casts[name, like.dtype] = held
+        return held[1]
+
+    def extra_repr(self) -> str:
+        return f"{self.in_shape} -> {self.out_shape}"
+
+
+class LinearOperator(Operator):
+    """A linear map. Subclasses write `_forward`, `_adjoint` and, where a closed form exists, `_gram_solve` and `svd`."""
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^H y: (..., *out_shape) to (..., *in_shape)."""
+        return self._adjoint(trailing_axes("y", y, self.out_shape))
+
+    def gram_solve(self, u: Tensor, rho: float | Tensor = 0.0) -> Tensor:
+        """(A A^H + rho I)^-1 u; at rho = 0 the pseudo-inverse (A A^H)^+ u.
+
+        Args:
+            u: (B, ..., *out_shape).
+            rho: Zero or more; one number, or a tensor (B,) with one for each entry of the first axis.
+
+        Returns:
+            Tensor of the shape of u.
+
+        Raises:
+            ValueError: rho is negative or NaN, or has neither one value nor one for each sample.
+        """
+        u = trailing_axes("u", u, self.out_shape)
+        return self._gram_solve(u, per_sample("rho", rho, u, len(self.out_shape)))
+
+    def pinv(self, y: Tensor) -> Tensor:
+        """A^+ y = A^H (A A^H)^+ y, the least-squares solution of least norm."""
+        return self.adjoint(self.gram_solve(y, 0.0))
+
+    def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
+        """A = U diag(s) Vh: U maps (k,) to out_shape, s has shape (k,), Vh maps in_shape to (k,).
+
+        U and Vh^H are isometries; singular values that are zero may be left out, and s is not sorted.
+
+        Raises:
+            ValueError: no cheap decomposition is known for this operator; use `gram_solve`, or build a
+                `Dense` operator from its matrix if it is small.
+        """
+        raise fault("svd", type(self).__name__, "an operator whose singular vectors are cheap",
+                    "use gram_solve, or Dense(dense_matrix(A), A.in_shape, A.out_shape) if A is small")
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint as an operator; A.H.H is A."""
+        return Adjoint(self)
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        return Compose(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        return Sum(self, -other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __rmul__(self, scale: float) -> LinearOperator:
+        return Scaled(scale, self) if isinstance(scale, Real) else NotImplemented
+
+    def __neg__(self) -> LinearOperator:
+        return Scaled(-1.0, self)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must define _adjoint")
+
+    def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
+        """Conjugate gradients; `rho` comes shaped to broadcast over `u`."""
+        rho = rho.expand(u.shape[:1] + (1,) * (u.ndim - 1)) if u.ndim > len(self.out_shape) else rho
+        zero = rho == 0
+        out, into = len(self.out_shape), len(self.in_shape)
+        solved = u
+        if not bool(zero.all()):
+            damping = torch.where(zero, 1.0, rho)
+            solved = cg(lambda z: self._forward(self._adjoint(z)) + damping * z, u.where(~zero, 0.0), out)
+        if not bool(zero.any()):
+            return solved
+        # u may have a part outside the range of A, on which A A^H z = u has no solution. The normal equations
+        # in image space always have one: v = A^+ u, then z = A w with A^H A w = v is the z of least norm.
+        inner = lambda v: self._adjoint(self._forward(v))  # noqa: E731
+        v = cg(inner, self._adjoint(u.where(zero, 0.0)), into)
+        least = self._forward(cg(inner, v, into))
+        return torch.where(zero, least, solved)
+
+
+class FromFunctions(LinearOperator):
+    """The linear operator given by two functions, `forward` and its exactly matched `adjoint`."""
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        forward: Callable[[Tensor], Tensor],
+        adjoint: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__(in_shape, out_shape)
+        self.functions = (forward, adjoint)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.functions[0](x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.functions[1](y)
+
+
+class Adjoint(LinearOperator):
+    """A^H."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.out_shape, operator.in_shape)
+        self.operator = operator
+
+    def _forward(self, y: Tensor) -> Tensor:
+        return self.operator.adjoint(y)
+
+    def _adjoint(self, x: Tensor) -> Tensor:
+        return self.operator(x)
+
+    def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
+        """A^H = V diag(s) U^H."""
+        U, s, Vh = self.operator.svd()
+        return Vh.H, s, U.H
+
+    @property
+    def H(self) -> LinearOperator:
+        """The operator itself."""
+        return self.operator
+
+
+class Compose(LinearOperator):
+    """A B: first `inner` B, then `outer` A."""
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if outer.in_shape != inner.out_shape:
+            raise fault("A @ B", f"A that takes {outer.in_shape} after B that gives {inner.out_shape}",
+                        "A.in_shape == B.out_shape", "build both for the same shape, or swap them")
+        super().__init__(inner.in_shape, outer.out_shape)
+        self.outer, self.inner = outer, inner
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    @property
+    def measured(self) -> Tensor | None:
+        """That of the outer factor, which makes the data."""
+        return self.outer.measured
+
+
+class Scaled(LinearOperator):
+    """c A, for one real number c."""
+
+    def __init__(self, scale: float, operator: LinearOperator) -> None:
+        super().__init__(operator.in_shape, operator.out_shape)
+        self.scale = finite_float("scale", scale)
+        self.operator = operator
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.operator(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.scale * self.operator.adjoint(y)
+
+    def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
+        if self.scale == 0.0:
+            return u * damped_inverse(torch.zeros_like(rho), rho)
+        square = self.scale**2
+        return self.operator._gram_solve(u, rho / square) / square
+
+    def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
+        """The sign of c goes to U."""
+        U, s, Vh = self.operator.svd()
+        return math.copysign(1.0, self.scale) * U, abs(self.scale) * s, Vh
+
+    @property
+    def measured(self) -> Tensor | None:
+        """That of A."""
+        return self.operator.measured
+
+
+class Sum(LinearOperator):
+    """A + B, for operators between the same shapes."""
+
+    def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
+        if (first.in_shape, first.out_shape) != (second.in_shape, second.out_shape):
+            raise fault("A + B", f"{first.in_shape} -> {first.out_shape} and {second.in_shape} -> {second.out_shape}",
+                        "equal shapes", "build both for the same shapes, or use Stack for data side by side")
+        super().__init__(first.in_shape, first.out_shape)
+        self.first, self.second = first, second
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.first(x) + self.second(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.first.adjoint(y) + self.second.adjoint(y)
+
+    @property
+    def measured(self) -> Tensor | None:
+        """Measured by either."""
+        first, second = self.first.measured, self.second.measured
+        return None if first is None or second is None else first | second
+
+
+class Stack(LinearOperator):
+    """[A; B; ...]: the outputs of several operators on one image, flattened and laid end to end.
+
+    Args:
+        operators: One or more, all with the same in_shape. out_shape is (total number of outputs,).
+    """
+
+    def __init__(self, operators: Sequence[LinearOperator]) -> None:
+        operators = list(operators)
+        shapes = sorted({operator.in_shape for operator in operators})
+        if len(shapes) != 1:
+            raise fault("Stack", f"in_shapes {shapes}", "one or more operators with the same in_shape",
+                        "build them all for the same image shape")
+        sizes = [math.prod(operator.out_shape) for operator in operators]
+        super().__init__(shapes[0], (sum(sizes),))
+        self.operators = nn.ModuleList(operators)
+        self.sizes = sizes
+
+    def split(self, y: Tensor) -> list[Tensor]:
+        """The parts of y (..., total), each in the out_shape of its operator."""
+        y = trailing_axes("y", y, self.out_shape)
+        parts = y.split(self.sizes, dim=-1)
+        return [part.unflatten(-1, A.out_shape) for part, A in zip(parts, self.operators, strict=True)]
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return torch.cat([A(x).flatten(-len(A.out_shape)) for A in self.operators], dim=-1)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return sum(A.adjoint(part) for A, part in zip(self.operators, self.split(y), strict=True))
+
+    @property
+    def measured(self) -> Tensor | None:
+        """Those of the parts, laid end to end."""
+        masks = [A.measured for A in self.operators]
+        if all(mask is None for mask in masks):
+            return None
+        device = next(mask.device for mask in masks if mask is not None)
+        full = [torch.ones((), dtype=torch.bool, device=device) if mask is None else mask for mask in masks]
+        return torch.cat([m.expand(A.out_shape).flatten() for m, A in zip(full, self.operators, strict=True)])
+
+
+def dot_test(A: LinearOperator, dtype: torch.dtype = torch.float64, seed: int = 0) -> float:
+    """|<A x, y> - <x, A^H y>| / (|A x| |y|) for unit normal x and y: zero but for rounding if A^H is the adjoint."""
+    generator = torch.Generator().manual_seed(seed)
+    device = next(A.buffers(), torch.empty(0)).device
+    x = torch.randn(A.in_shape, generator=generator, dtype=torch.float64).to(device, dtype)
+    y = torch.randn(A.out_shape, generator=generator, dtype=torch.float64).to(device, dtype)
+    with torch.no_grad():
+        Ax, Ahy = A(x).double(), A.adjoint(y).double()
+    x, y = x.double(), y.double()
+    gap = (Ax * y).sum() - (x * Ahy).sum()
+    return (gap.abs() / (Ax.norm() * y.norm()).clamp_min(torch.finfo(torch.float64).tiny)).item()
+
+
+def dense_matrix(A: LinearOperator, dtype: torch.dtype = torch.float64) -> Tensor:
+    """The matrix of A (out_size, in_size), by applying A to each unit image; for small operators and tests."""
+    device = next(A.buffers(), torch.empty(0)).device
+    units = torch.eye(math.prod(A.in_shape), dtype=dtype, device=device)
+    with torch.no_grad():
+        return A(units.unflatten(1, A.in_shape)).flatten(1).T.contiguous()
