@@ -27,6 +27,6 @@ OPERATORS = {
 }
 
 __all__ = [
-    "OPERATORS", "Adjoint", "Compose", "Dense", "FromFunctions", "Gaussian", "Identity", "LinearOperator", "Operator",
-    "Scaled", "Stack", "Sum", "cg", "dense_matrix", "dot_test", "operator_norm",
+    "OPERATORS", "Adjoint", "Compose", "Dense", "FromFunctions", "Gaussian", "Identity", "LinearOperator",
+    "Operator", "Scaled", "Stack", "Sum", "cg", "dense_matrix", "dot_test", "operator_norm",
 ]

@@ -52,12 +52,13 @@ class Dense(LinearOperator):
         super().__init__(in_shape, out_shape)
         matrix = torch.as_tensor(matrix).detach()
         if matrix.is_complex():
-            raise fault("matrix", f"dtype {matrix.dtype}", "a real matrix", "stack its real and imaginary parts")
+            raise fault("matrix", f"dtype {matrix.dtype}", "a real matrix",
+                        "stack its real and imaginary parts")
         matrix = matrix if matrix.is_floating_point() else matrix.to(torch.float32)
         sizes = (math.prod(self.out_shape), math.prod(self.in_shape))
         if tuple(matrix.shape) != sizes:
             raise fault("matrix", f"shape {tuple(matrix.shape)}",
-                        f"(out_size, in_size) = {sizes} for out_shape {self.out_shape}, in_shape {self.in_shape}",
+                        f"(out_size, in_size) = {sizes} for {self.in_shape} -> {self.out_shape}",
                         "transpose the matrix or correct the shapes")
         if not bool(matrix.isfinite().all()):
             raise fault("matrix", "entries that are NaN or infinite", "finite numbers", "replace them")

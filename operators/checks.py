@@ -70,9 +70,9 @@ def real_array(what: str, value: object) -> np.ndarray:
 def trailing_axes(what: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
     """`value`, a real floating tensor whose last axes are `shape`."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{what}: got {type(value).__name__}; expected a torch.Tensor; use torch.as_tensor(...)")
+        raise TypeError(f"{what}: got {type(value).__name__}; expected a torch.Tensor; use torch.as_tensor")
     if not value.is_floating_point():
-        raise fault(what, f"dtype {value.dtype}", "a real floating dtype", "convert it, e.g. value.to(torch.float32)")
+        raise fault(what, f"dtype {value.dtype}", "a real floating dtype", "convert it, e.g. with .float()")
     if value.shape[value.ndim - len(shape):] != shape or value.ndim < len(shape):
         axes = ", ".join(str(n) for n in shape)
         raise fault(what, f"shape {tuple(value.shape)}", f"(..., {axes})",

@@ -96,7 +96,7 @@ def inpaint(
 def _random(shape: tuple[int, int], keep: float, seed: int) -> np.ndarray:
     share = finite_float("keep", keep, low=0.0, above=True)
     if share > 1.0:
-        raise fault("keep", keep, "a share in (0, 1]", f"divide a percentage by 100, e.g. keep={share / 100:g}")
+        raise fault("keep", keep, "a share in (0, 1]", f"divide a percentage by 100: keep={share / 100:g}")
     size = shape[0] * shape[1]
     observed = np.zeros(size, dtype=bool)
     observed[np.random.default_rng(seed).permutation(size)[: round(share * size)]] = True
@@ -106,7 +106,8 @@ def _random(shape: tuple[int, int], keep: float, seed: int) -> np.ndarray:
 def _outside(shape: tuple[int, int], box: Sequence[int]) -> np.ndarray:
     corner = np.asarray(box)
     whole = corner.shape == (4,) and corner.dtype.kind in "iu"
-    if not whole or (corner[:2] < 0).any() or (corner[2:] < 1).any() or (corner[:2] + corner[2:] > shape).any():
+    lows, sizes = corner[:2], corner[2:]
+    if not whole or (lows < 0).any() or (sizes < 1).any() or (lows + sizes > shape).any():
         raise fault("box", box, f"(top, left, height, width) in whole pixels inside the image {shape}",
                     "move or shrink the box")
     top, left, height, width = (int(n) for n in corner)

@@ -26,7 +26,7 @@ from operators.solve import cg, damped_inverse
 
 
 class Operator(nn.Module):
-    """A map y = A(x) from (..., *in_shape) to (..., *out_shape), possibly nonlinear. Subclasses write `_forward`."""
+    """y = A(x), from (..., *in_shape) to (..., *out_shape), possibly nonlinear. Subclasses write `_forward`."""
 
     def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Operator(nn.Module):
 
 
 class LinearOperator(Operator):
-    """A linear map. Subclasses write `_forward`, `_adjoint` and, where a closed form exists, `_gram_solve` and `svd`."""
+    """y = A x. Subclasses write `_forward`, `_adjoint` and, where it has a closed form, `_gram_solve` and `svd`."""
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A^H y: (..., *out_shape) to (..., *in_shape)."""
@@ -251,9 +251,10 @@ class Sum(LinearOperator):
     """A + B, for operators between the same shapes."""
 
     def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
-        if (first.in_shape, first.out_shape) != (second.in_shape, second.out_shape):
-            raise fault("A + B", f"{first.in_shape} -> {first.out_shape} and {second.in_shape} -> {second.out_shape}",
-                        "equal shapes", "build both for the same shapes, or use Stack for data side by side")
+        shapes = [f"{A.in_shape} -> {A.out_shape}" for A in (first, second)]
+        if shapes[0] != shapes[1]:
+            raise fault("A + B", " and ".join(shapes), "equal shapes",
+                        "build both for the same shapes, or use Stack for data side by side")
         super().__init__(first.in_shape, first.out_shape)
         self.first, self.second = first, second
 
@@ -312,7 +313,7 @@ class Stack(LinearOperator):
 
 
 def dot_test(A: LinearOperator, dtype: torch.dtype = torch.float64, seed: int = 0) -> float:
-    """|<A x, y> - <x, A^H y>| / (|A x| |y|) for unit normal x and y: zero but for rounding if A^H is the adjoint."""
+    """|<A x, y> - <x, A^H y>| / (|A x| |y|) for unit normal x and y: zero but for rounding, if all is right."""
     generator = torch.Generator().manual_seed(seed)
     device = next(A.buffers(), torch.empty(0)).device
     x = torch.randn(A.in_shape, generator=generator, dtype=torch.float64).to(device, dtype)
@@ -325,7 +326,7 @@ def dot_test(A: LinearOperator, dtype: torch.dtype = torch.float64, seed: int = 
 
 
 def dense_matrix(A: LinearOperator, dtype: torch.dtype = torch.float64) -> Tensor:
-    """The matrix of A (out_size, in_size), by applying A to each unit image; for small operators and tests."""
+    """The matrix of A, (out_size, in_size), by applying A to each unit image; for small operators and tests."""
     device = next(A.buffers(), torch.empty(0)).device
     units = torch.eye(math.prod(A.in_shape), dtype=dtype, device=device)
     with torch.no_grad():

@@ -28,7 +28,8 @@ class Gaussian:
     def __post_init__(self) -> None:
         sigma = torch.as_tensor(self.sigma, dtype=torch.float64)
         if not bool((sigma.isfinite() & (sigma >= 0)).all()):
-            raise fault("sigma", self.sigma, "finite and zero or more", "give the standard deviation in units of y")
+            raise fault("sigma", self.sigma, "finite and zero or more",
+                        "give the standard deviation in units of y")
 
     def sample(self, clean: Tensor, noise: Tensor) -> Tensor:
         """clean + sigma noise.
@@ -63,8 +64,8 @@ class Gaussian:
 
     def _sigma_for(self, y: Tensor) -> Tensor:
         sigma = torch.as_tensor(self.sigma, dtype=y.dtype, device=y.device)
-        fits = sigma.ndim <= y.ndim and all(a in (1, b) for a, b in zip(sigma.shape[::-1], y.shape[::-1], strict=False))
-        if not fits:
+        pairs = zip(sigma.shape[::-1], y.shape[::-1], strict=False)
+        if sigma.ndim > y.ndim or any(a not in (1, b) for a, b in pairs):
             raise fault("sigma", f"shape {tuple(sigma.shape)}", f"broadcastable to y {tuple(y.shape)}",
                         "give a number, or one value for each element of y")
         return sigma

@@ -56,14 +56,19 @@ def cg(
     p = r
     rr = dot(r, r)
     goal = tolerance**2 * rr
+    smallest, flat = torch.finfo(b.dtype).tiny, 8 * torch.finfo(b.dtype).eps
+    steepest = torch.zeros_like(rr)
     active = rr > goal
     for _ in range(max_iterations):
         if not bool(active.any()):
             return z * unit
         q = apply(p)
         curvature = dot(p, q)
-        # Without curvature nothing is left to gain (the rest of b is outside the range, or rounding).
-        active = active & (curvature > 0)
+        # A direction that the map (nearly) annihilates is rounding outside its range: following it would blow
+        # up, and nothing is left to gain. It is known by its curvature against the largest one seen.
+        pp = dot(p, p)
+        steepest = torch.maximum(steepest, curvature / pp.clamp_min(smallest))
+        active = active & (curvature > flat * steepest * pp)
         alpha = torch.where(active, rr / torch.where(active, curvature, 1.0), 0.0)
         z = z + alpha * p
         r = r - alpha * q
@@ -71,11 +76,11 @@ def cg(
         p = torch.where(active, r + (rr_next / torch.where(active, rr, 1.0)) * p, p)
         rr = torch.where(active, rr_next, rr)
         active = active & (rr > goal)
-    left = (rr / dot(b / unit, b / unit).clamp_min(torch.finfo(b.dtype).tiny)).amax().sqrt().item()
     if bool(active.any()):
+        left = tolerance * (rr[active] / goal[active]).amax().sqrt().item()
         warnings.warn(
-            f"conjugate gradients stopped at max_iterations={max_iterations}: got a relative residual of {left:.1e}; "
-            f"expected {tolerance:.1e}; raise rho (the problem is ill-conditioned), the tolerance or max_iterations",
+            f"conjugate gradients: got a relative residual of {left:.1e} after max_iterations={max_iterations}; "
+            f"expected {tolerance:.1e}; the problem is ill-conditioned, so raise rho or accept it",
             RuntimeWarning, stacklevel=2,
         )
     return z * unit
