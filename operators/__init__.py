@@ -5,6 +5,7 @@ operator it builds carries `spec`, from which OPERATORS[spec["name"]](**spec["pa
 """
 
 from operators.basic import Dense, Identity, identity
+from operators.blur import blur
 from operators.inpaint import inpaint
 from operators.linear import (
     Adjoint,
@@ -19,11 +20,14 @@ from operators.linear import (
     dot_test,
 )
 from operators.noise import Gaussian
+from operators.resample import downsample
 from operators.solve import cg, operator_norm
 
 OPERATORS = {
     "identity": identity,
     "inpaint": inpaint,
+    "blur": blur,
+    "downsample": downsample,
 }
 
 __all__ = [

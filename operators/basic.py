@@ -68,10 +68,10 @@ class Dense(LinearOperator):
         self.register_buffer("right", None, persistent=False)
 
     def _forward(self, x: Tensor) -> Tensor:
-        return (x.flatten(-len(self.in_shape)) @ self.cast("matrix", x).T).unflatten(-1, self.out_shape)
+        return (x.flatten(-len(self.in_shape)) @ self.constant("matrix", x).T).unflatten(-1, self.out_shape)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return (y.flatten(-len(self.out_shape)) @ self.cast("matrix", y)).unflatten(-1, self.in_shape)
+        return (y.flatten(-len(self.out_shape)) @ self.constant("matrix", y)).unflatten(-1, self.in_shape)
 
     def _decompose(self) -> None:
         """Cache M = left diag(values) right, cut off at the numerical rank."""
@@ -79,17 +79,17 @@ class Dense(LinearOperator):
             return
         left, values, right = torch.linalg.svd(self.matrix.double(), full_matrices=False)
         floor = max(self.matrix.shape) * torch.finfo(self.matrix.dtype).eps * values.max()
-        rank = int((values > floor).sum())
+        rank = max(1, int((values > floor).sum()))
         self.left, self.values, self.right = left[:, :rank], values[:rank], right[:rank]
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
         self._decompose()
-        left, values = self.cast("left", u), self.cast("values", u)
+        left, eigenvalues = self.constant("left", u), self.constant("values", u) ** 2
         flat = u.flatten(-len(self.out_shape))
         rho = rho.reshape(rho.shape[:1] + (1,) * (flat.ndim - 1)) if rho.ndim else rho
         inside = flat @ left
         outside = flat - inside @ left.T  # where A A^H is zero and only rho is left
-        solved = (inside * damped_inverse(values**2, rho)) @ left.T
+        solved = (inside * damped_inverse(eigenvalues, rho, eigenvalues.amax())) @ left.T
         return (solved + outside * damped_inverse(torch.zeros_like(rho), rho)).unflatten(-1, self.out_shape)
 
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:

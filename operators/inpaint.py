@@ -25,13 +25,13 @@ class Inpaint(LinearOperator):
         self.register_buffer("mask", mask, persistent=False)
 
     def _forward(self, x: Tensor) -> Tensor:
-        return x * self.mask
+        return x * self.constant("mask", x)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return y * self.mask
+        return y * self.constant("mask", y)
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
-        return u * damped_inverse(self.mask.to(u.dtype), rho)
+        return u * damped_inverse(self.constant("mask", u).to(u.dtype), rho)
 
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """Ones for the observed elements, in row-major order."""
@@ -39,11 +39,11 @@ class Inpaint(LinearOperator):
         axes = len(self.in_shape)
 
         def take(x: Tensor) -> Tensor:
-            return x.flatten(-axes)[..., index]
+            return x.flatten(-axes)[..., index.to(x.device)]
 
         def put(c: Tensor) -> Tensor:
             image = c.new_zeros(c.shape[:-1] + (self.mask.numel(),))
-            return image.index_copy(-1, index, c).unflatten(-1, self.in_shape)
+            return image.index_copy(-1, index.to(c.device), c).unflatten(-1, self.in_shape)
 
         chosen = FromFunctions(self.in_shape, (index.numel(),), take, put)
         return chosen.H, torch.ones(index.numel(), device=index.device), chosen

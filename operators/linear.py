@@ -9,7 +9,8 @@ axis before them is batch and is kept. Linear operators also have
     A.svd()                 (U, s, Vh), where it is cheap
     A.H, A @ B, c * A, A + B, Stack([A, B])
 
-Results have the floating dtype of their argument, whatever the dtype of the operator's own buffers.
+Results have the dtype and the device of their argument: an operator holds its constants once, mostly in
+float64, and keeps a copy for each dtype and device it meets. `A.to(device)` moves the constants themselves.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from operators.solve import cg, damped_inverse
 
 
 class Operator(nn.Module):
-    """y = A(x), from (..., *in_shape) to (..., *out_shape), possibly nonlinear. Subclasses write `_forward`."""
+    """y = A(x), from (..., *in_shape) to (..., *out_shape), maybe nonlinear. Subclasses write `_forward`."""
 
     def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
         super().__init__()
         self.in_shape = shape_of("in_shape", in_shape)
         self.out_shape = shape_of("out_shape", out_shape)
         self.spec: dict | None = None  # {"name", "parameters"}: how OPERATORS rebuilds this operator
-        self._casts: dict[tuple[str, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self._copies: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """A(x).
@@ -54,15 +55,17 @@ class Operator(nn.Module):
         """Which elements of y were measured: boolean, broadcastable to out_shape; None means all of them."""
         return None
 
-    def cast(self, name: str, like: Tensor) -> Tensor:
-        """The buffer `name` in the dtype of `like`, converted once for each dtype."""
+    def constant(self, name: str, like: Tensor) -> Tensor:
+        """The buffer `name` on the device of `like`, and in its dtype if floating; converted once."""
         source = self.get_buffer(name)
-        if source.dtype == like.dtype:
+        dtype = like.dtype if source.is_floating_point() else source.dtype
+        if source.dtype == dtype and source.device == like.device:
             return source
-        held = self._casts.get((name, like.dtype))
+        key = (name, dtype, like.device)
+        held = self._copies.get(key)
         if held is None or held[0] is not source:
-            held = (source, source.to(like.dtype))
-            self._casts[name, like.dtype] = held
+            held = (source, source.to(like.device, dtype))
+            self._copies[key] = held
         return held[1]
 
     def extra_repr(self) -> str:
@@ -70,7 +73,7 @@ class Operator(nn.Module):
 
 
 class LinearOperator(Operator):
-    """y = A x. Subclasses write `_forward`, `_adjoint` and, where it has a closed form, `_gram_solve` and `svd`."""
+    """y = A x. Subclasses write `_forward`, `_adjoint` and, where they are cheap, `_gram_solve` and `svd`."""
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A^H y: (..., *out_shape) to (..., *in_shape)."""
@@ -313,7 +316,7 @@ class Stack(LinearOperator):
 
 
 def dot_test(A: LinearOperator, dtype: torch.dtype = torch.float64, seed: int = 0) -> float:
-    """|<A x, y> - <x, A^H y>| / (|A x| |y|) for unit normal x and y: zero but for rounding, if all is right."""
+    """|<A x, y> - <x, A^H y>| / (|A x| |y|) for unit normal x and y: zero but for rounding, if A is right."""
     generator = torch.Generator().manual_seed(seed)
     device = next(A.buffers(), torch.empty(0)).device
     x = torch.randn(A.in_shape, generator=generator, dtype=torch.float64).to(device, dtype)
@@ -326,7 +329,7 @@ def dot_test(A: LinearOperator, dtype: torch.dtype = torch.float64, seed: int = 
 
 
 def dense_matrix(A: LinearOperator, dtype: torch.dtype = torch.float64) -> Tensor:
-    """The matrix of A, (out_size, in_size), by applying A to each unit image; for small operators and tests."""
+    """The matrix of A, (out_size, in_size), by applying A to each unit image; for small operators."""
     device = next(A.buffers(), torch.empty(0)).device
     units = torch.eye(math.prod(A.in_shape), dtype=dtype, device=device)
     with torch.no_grad():

@@ -52,7 +52,7 @@ def cg(
     peak = b.detach().abs().amax(dim=axes, keepdim=True)
     unit = torch.where(peak > 0, torch.exp2(torch.floor(torch.log2(peak))), 1.0)
     r = b / unit
-    z = torch.zeros_like(b)
+    z = 0.0 * b  # and not zeros: a NaN in b must show in the result
     p = r
     rr = dot(r, r)
     goal = tolerance**2 * rr
@@ -79,7 +79,7 @@ def cg(
     if bool(active.any()):
         left = tolerance * (rr[active] / goal[active]).amax().sqrt().item()
         warnings.warn(
-            f"conjugate gradients: got a relative residual of {left:.1e} after max_iterations={max_iterations}; "
+            f"conjugate gradients: got a relative residual of {left:.1e} after {max_iterations} iterations; "
             f"expected {tolerance:.1e}; the problem is ill-conditioned, so raise rho or accept it",
             RuntimeWarning, stacklevel=2,
         )
@@ -113,10 +113,17 @@ def operator_norm(A, iterations: int = 200, tolerance: float = 1e-4, seed: int =
     return norm
 
 
-def damped_inverse(eigenvalues: Tensor, rho: Tensor) -> Tensor:
-    """1 / (eigenvalues + rho), and 0 where both are zero: the eigenvalues of (A A^H + rho I)^-1.
+def damped_inverse(eigenvalues: Tensor, rho: Tensor, largest: float | Tensor = 1.0) -> Tensor:
+    """1 / (eigenvalues + rho), the eigenvalues of (A A^H + rho I)^-1, given those of A A^H.
 
-    At rho = 0 this is the pseudo-inverse, so eigenvalues that are zero but for rounding must be exact zeros.
+    At rho = 0 this is the pseudo-inverse: zero for eigenvalues that rounding cannot tell from zero, which are
+    those whose roots (the singular values) are below 16 machine epsilons of the largest.
+
+    Args:
+        eigenvalues: Of A A^H, zero or more, broadcastable with rho.
+        rho: Zero or more.
+        largest: The largest eigenvalue.
     """
-    total = eigenvalues + rho
-    return torch.where(total > 0, 1.0 / torch.where(total > 0, total, 1.0), 0.0)
+    floor = (16 * torch.finfo(eigenvalues.dtype).eps) ** 2 * largest
+    total = torch.where((rho > 0) | (eigenvalues > floor), eigenvalues + rho, torch.inf)
+    return 1.0 / total
