@@ -1,0 +1,37 @@
+"""Images, measurements and results as files: readers that refuse what is wrong, with the remedy, and writers.
+
+Numpy in, numpy out. Importing the package loads nothing; each name loads its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+MODULES = {
+    "checks": ("check_range",),
+    "datasets": ("ImageSet", "fingerprint", "read_images"),
+    "errors": ("InputRefused",),
+    "images": ("MAX_PIXELS",),
+    "measurement": ("MeasurementFile", "read_measurement", "write_measurement"),
+    "outputs": ("atomic_file", "output_file", "output_folder"),
+    "paths": ("existing_file", "nearest", "sha256"),
+    "previews": ("write_image", "write_preview"),
+    "priors": ("bundled_priors", "check_prior_file", "prior_header", "prior_path"),
+    "reading": ("Image", "read_image", "read_mask"),
+    "result": ("ResultFile", "read_result", "write_result"),
+    "samples": ("bundled_samples", "sample_info", "sample_path"),
+    "kinds": ("sniff",),
+}
+HOME = {name: module for module, names in MODULES.items() for name in names}
+__all__ = sorted(HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOME:
+        raise AttributeError(f"module 'data' has no attribute {name!r}")
+    return getattr(import_module(f"data.{HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
