@@ -1,0 +1,32 @@
+"""What the commands can name, in words; kept here so that help and `recon info` need no torch. A test holds it to the code."""
+
+from __future__ import annotations
+
+OPERATORS = {
+    "identity": "y = x: denoising",
+    "inpaint": "pixels seen or not: --keep SHARE, --mask FILE (white = kept) or --box TOP,LEFT,HEIGHT,WIDTH (hidden)",
+    "blur": "convolution: --std PIXELS, --kernel FILE or --motion LENGTH_PX,ANGLE_DEG; --boundary circular|zero",
+    "downsample": "lower resolution: --factor N; --kernel average|bicubic",
+    "ct": "parallel-beam projections: --angles COUNT or START:STOP:COUNT in degrees; --detectors N",
+}
+METHODS = {
+    "pigdm": "guidance by the residual whitened with a white prior spread (Song et al. 2023)",
+    "moment": "as pigdm, with the prior's own covariance from its Jacobian; needs several calls a step",
+    "dps": "gradient of the residual norm (Chung et al. 2023); many steps",
+    "ddnm": "estimate projected onto the data (Wang et al. 2023)",
+    "dds": "estimate pulled to the data by conjugate gradients (Chung et al. 2024)",
+    "diffpir": "estimate by a proximal step (Zhu et al. 2023)",
+    "daps": "decoupled annealing: posterior draw and full re-noising (Zhang et al. 2024)",
+    "song2022": "state pulled to noisy data (Song et al. 2022)",
+    "repaint": "known pixels put back at each level (Lugmayr et al. 2022); inpainting only",
+}
+CLASSICAL = {
+    "fbp": "filtered backprojection; ct only",
+    "tv": "total variation",
+    "pinv": "pseudo-inverse (least squares of least norm)",
+}
+SDES = {
+    "vp": "variance preserving",
+    "ve": "variance exploding",
+    "subvp": "sub-variance preserving",
+}

@@ -1,0 +1,130 @@
+"""What `recon info` says, as plain dictionaries: of the installation, a prior, an operator, a method, or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import data
+from cli import catalogue, priors
+from cli.errors import nearest
+from cli.run_record import versions
+from data.errors import InputRefused
+
+TOPICS = {
+    "operators": catalogue.OPERATORS,
+    "methods": {**catalogue.METHODS, **catalogue.CLASSICAL},
+    "sdes": catalogue.SDES,
+}
+HINTS = {
+    "try it": "recon demo -o out/",
+    "your own data": "recon simulate IMAGE --operator ct --angles 60 --noise 1% -o scan.h5",
+    "reconstruct": "recon reconstruct scan.h5 --prior headct-64 -o out/",
+    "help": "recon COMMAND --help",
+}
+
+
+def everything() -> dict[str, Any]:
+    return {
+        "versions": versions(),
+        "priors": bundled(),
+        "samples": {name: str(path) for name, path in data.bundled_samples().items()},
+        **TOPICS,
+        "next": HINTS,
+    }
+
+
+def bundled() -> dict[str, str]:
+    """The bundled priors in a line each."""
+    found = {}
+    for name, path in data.bundled_priors().items():
+        facts = priors.facts(data.prior_header(path))
+        parts = [facts.get(key) for key in ("images", "unit", "process", "licence")]
+        found[name] = ", ".join(filter(None, [*parts, f"{path.stat().st_size / 1e6:.1f} MB"]))
+    return found
+
+
+def topic(name: str) -> dict[str, Any]:
+    """One list, one entry of a list, one bundled prior, or one file."""
+    if name == "priors":
+        return {"priors": bundled()}
+    if name in TOPICS:
+        return {name: TOPICS[name]}
+    for kind, entries in TOPICS.items():
+        if name in entries:
+            return {kind: {name: entries[name]}}
+    if name in data.bundled_priors():
+        return {name: prior(data.bundled_priors()[name])}
+    if Path(name).exists():
+        return {name: file(Path(name))}
+    known = [
+        *TOPICS,
+        "priors",
+        *data.bundled_priors(),
+        *(key for entries in TOPICS.values() for key in entries),
+    ]
+    raise InputRefused(
+        "E-FILE",
+        "nothing of that name",
+        f"recon info {name}",
+        "neither a topic, a name, nor a file",
+        ", ".join(known),
+        f"{nearest(name, known)}see `recon info`",
+    )
+
+
+def prior(path: Path) -> dict[str, str]:
+    """Header of a prior, without its weights."""
+    header = data.prior_header(path)
+    training = header.get("training", {})
+    found = {**priors.facts(header), "file": str(path)}
+    if training:
+        found["training"] = f"{training.get('steps')} steps, {training.get('seconds', 0) / 3600:.1f} h"
+        found["validation"] = ", ".join(
+            f"{key} {value}" for key, value in training.get("validation", {}).items()
+        )
+    return found
+
+
+def file(path: Path) -> dict[str, str]:
+    """What a file is, and what would be done with it."""
+    kind = data.sniff(path)
+    if kind == "safetensors":
+        return prior(path)
+    if kind == "hdf5" and data.is_measurement(path):
+        return measurement(path)
+    found = data.read_images(path)
+    values = found.values
+    return {
+        "kind": kind,
+        "images": f"{len(values)} of {values.shape[2]} x {values.shape[3]}, {values.shape[1]} channel(s), {values.dtype}",
+        "values": f"{values.min():g} .. {values.max():g}, read as unit {found.unit} after division by {found.value_max:g}",
+        **{key: str(found.attrs[key]) for key in ("licence", "source") if key in found.attrs},
+    }
+
+
+def measurement(path: Path) -> dict[str, str]:
+    """The contents of a measurement file."""
+    stored = data.read_measurement(path)
+    scalars = {
+        k: v for k, v in stored.operator["parameters"].items() if not hasattr(v, "shape") or v.size < 9
+    }
+    return {
+        "kind": "measurement",
+        "operator": stored.operator["name"],
+        "parameters": ", ".join(f"{key} {value}" for key, value in scalars.items()),
+        "y": " x ".join(str(n) for n in stored.y.shape) + f", {stored.y.min():.4g} .. {stored.y.max():.4g}",
+        "noise": f"{stored.noise['model']}, sigma {stored.noise['sigma']:.4g}",
+        "truth": "stored" if stored.x is not None else "not stored",
+        "unit": stored.unit or "not stated",
+    }
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """A dictionary of dictionaries as text, aligned."""
+    text = []
+    for title, entries in found.items():
+        text += ["", title] if text else [title]
+        width = max((len(key) for key in entries), default=0)
+        text += [f"  {key:<{width}}  {value}" for key, value in entries.items()] or ["  none"]
+    return text

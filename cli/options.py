@@ -1,0 +1,97 @@
+"""The options that several commands share: one name, one meaning, one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import config
+
+OPERATOR, OUTPUT, RUNNING = "How the data were measured", "Output", "Running"
+
+Prior = Annotated[
+    str | None, typer.Option(help="Name of a bundled prior (`recon info priors`) or a .safetensors file.")
+]
+Method = Annotated[
+    str | None, typer.Option(help="Sampler preset, or fbp, tv, pinv; default: the toolkit's own choice.")
+]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="Noise levels of the sampler; default: the method's own.")
+]
+Samples = Annotated[int, typer.Option(min=1, help="Draws from the posterior for each item.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.", rich_help_panel=RUNNING)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RECON_DEVICE",
+        help="cpu, cuda, cuda:1 ...; default: cuda if present.",
+        rich_help_panel=RUNNING,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Images in one network call; results do not depend on it.", rich_help_panel=RUNNING
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        callback=config.apply,
+        is_eager=True,
+        help="TOML file of settings; flags win.",
+        rich_help_panel=RUNNING,
+    ),
+]
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder, new or empty.", rich_help_panel=OUTPUT)]
+OutputFile = Annotated[
+    Path, typer.Option("-o", "--output", help="HDF5 file to write.", rich_help_panel=OUTPUT)
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT)]
+
+Operator = Annotated[
+    str | None, typer.Option(help="identity, inpaint, blur, downsample, ct.", rich_help_panel=OPERATOR)
+]
+Noise = Annotated[
+    str | None,
+    typer.Option(
+        help="Standard deviation in units of y, or a share of max |A x| like 1%.", rich_help_panel=OPERATOR
+    ),
+]
+Angles = Annotated[
+    str | None,
+    typer.Option(
+        help="ct: count over a half turn, or START:STOP:COUNT in degrees.", rich_help_panel=OPERATOR
+    ),
+]
+Detectors = Annotated[
+    int | None, typer.Option(help="ct: detector elements; default: the diagonal.", rich_help_panel=OPERATOR)
+]
+Keep = Annotated[
+    float | None, typer.Option(help="inpaint: share of pixels seen, at random.", rich_help_panel=OPERATOR)
+]
+Mask = Annotated[
+    Path | None, typer.Option(help="inpaint: image file, white = kept.", rich_help_panel=OPERATOR)
+]
+Box = Annotated[
+    str | None, typer.Option(help="inpaint: hidden TOP,LEFT,HEIGHT,WIDTH.", rich_help_panel=OPERATOR)
+]
+Std = Annotated[float | None, typer.Option(help="blur: Gaussian width in pixels.", rich_help_panel=OPERATOR)]
+Kernel = Annotated[
+    str | None,
+    typer.Option(
+        help="blur: kernel image or NPY file; downsample: average or bicubic.", rich_help_panel=OPERATOR
+    ),
+]
+Motion = Annotated[str | None, typer.Option(help="blur: LENGTH_PX,ANGLE_DEG.", rich_help_panel=OPERATOR)]
+Boundary = Annotated[str | None, typer.Option(help="blur: circular or zero.", rich_help_panel=OPERATOR)]
+Factor = Annotated[int | None, typer.Option(help="downsample: integer factor.", rich_help_panel=OPERATOR)]
+ToGray = Annotated[bool, typer.Option("--to-gray", help="Turn a colour image to grey, drop alpha.")]
+Items = Annotated[str | None, typer.Option(help="Items of a file, START:STOP as in Python.")]
+Subset = Annotated[str | None, typer.Option(help="train or validation, where the file says.")]

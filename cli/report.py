@@ -1,0 +1,101 @@
+"""`report.html`: one self-contained page with pictures, their scales, the numbers, and what to trust."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cli.pictures import Picture, data_uri
+
+DISCLAIMER = "Research use, not for diagnosis; generated structure may be absent in the patient."
+
+
+@dataclass(frozen=True)
+class Section:
+    """One item of a report: pictures in a row, samples below, and what was measured about it."""
+
+    title: str
+    pictures: list[Picture]
+    samples: list[Picture] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    chi_square: float | None = None
+
+
+def verdict(chi_square: float | None) -> tuple[str, str]:
+    """A word for the style and a sentence: does the reconstruction explain the data?
+
+    Args:
+        chi_square: mean squared residual of the posterior mean in units of the noise variance.
+    """
+    if chi_square is None:
+        return "none", "No noise level is known, so the fit to the data was not judged."
+    if chi_square > 2:
+        return "bad", (
+            f"Residual chi-square {chi_square:.2f}: the reconstruction does not explain the data. The noise is larger than "
+            "stated, the operator is not the true one, or the image is unlike those the prior has seen. "
+            "Do not rely on the interval map."
+        )
+    if chi_square < 0.5:
+        return "odd", (
+            f"Residual chi-square {chi_square:.2f}: closer to the data than their stated noise allows. "
+            "The noise may be smaller than stated."
+        )
+    return "good", f"Residual chi-square {chi_square:.2f}: the data are fitted to their noise (1 is ideal)."
+
+
+def write(
+    folder: Path, title: str, sections: list[Section], run: dict[str, Any], prior: dict[str, Any] | None
+) -> Path:
+    """Writes the pictures and `report.html`.
+
+    Args:
+        folder: where; the PNG files lie beside the page, which also holds copies of them.
+        title: heading of the page.
+        sections: one per item.
+        run: the run record.
+        prior: header of the prior, or None for a method without one.
+
+    Returns:
+        Path of the page.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("cli", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    embedded = [
+        {
+            "title": section.title,
+            "verdict": verdict(section.chi_square),
+            "facts": section.facts,
+            "pictures": [embed(picture, folder) for picture in section.pictures],
+            "samples": [embed(picture, folder) for picture in section.samples],
+        }
+        for section in sections
+    ]
+    page = environment.get_template("report.html").render(
+        title=title,
+        disclaimer=DISCLAIMER,
+        sections=embedded,
+        run=run,
+        prior=prior or {},
+        run_json=json.dumps(run, indent=2),
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def embed(picture: Picture, folder: Path) -> dict[str, Any]:
+    """What the template needs of one picture."""
+    return {
+        "title": picture.title,
+        "caption": picture.caption,
+        "source": data_uri(picture.save(folder)),
+        "low": f"{picture.low:.3g}",
+        "high": f"{picture.high:.3g}",
+        "unit": picture.unit,
+        "gradient": picture.gradient(),
+    }

@@ -1,0 +1,157 @@
+"""Operators and noise levels from the words of a command line."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import data
+from cli.errors import USAGE, nearest, refusing, usage
+
+if TYPE_CHECKING:
+    from operators import LinearOperator
+
+
+@dataclass(frozen=True)
+class OperatorFlags:
+    """The operator's parameters as typed; None where not given."""
+
+    angles: str | None = None
+    detectors: int | None = None
+    keep: float | None = None
+    mask: Path | None = None
+    box: str | None = None
+    std: float | None = None
+    kernel: str | None = None
+    motion: str | None = None
+    boundary: str | None = None
+    factor: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def known(what: str, name: str, names: list[str]) -> str:
+    """`name`, if it is one of `names`."""
+    if name not in names:
+        raise usage(
+            f"unknown {what}",
+            f"--{what}",
+            name,
+            ", ".join(names),
+            f"{nearest(name, names)}see `recon info {what}s`",
+        )
+    return name
+
+
+def build(name: str, flags: OperatorFlags, shape: tuple[int, int], seed: int) -> LinearOperator:
+    """The operator that the flags describe, for images of `shape` (H, W); a flag of another operator is refused."""
+    from operators import OPERATORS
+
+    factory = OPERATORS[known("operator", name, list(OPERATORS))]
+    accepted = inspect.signature(factory).parameters
+    given = flags.given()
+    for flag in given:
+        if flag not in accepted:
+            takes = ", ".join(f"--{key}" for key in asdict(flags) if key in accepted) or "no parameters"
+            raise usage(
+                f"--{flag} is no parameter of {name}",
+                f"--{flag}",
+                given[flag],
+                f"{name} takes {takes}",
+                f"remove --{flag}, or choose another --operator",
+            )
+    values = {flag: parse(flag, value, name, shape) for flag, value in given.items()}
+    if "seed" in accepted:
+        values["seed"] = seed
+    with refusing("E-USAGE", f"{name} cannot be built", f"--operator {name}", USAGE):
+        return factory(shape=shape, **values)
+
+
+def parse(flag: str, value: Any, operator: str, shape: tuple[int, int]) -> Any:
+    """One flag's text as the value that the operator's factory takes."""
+    if flag == "angles":
+        return angles(value)
+    if flag == "mask":
+        return data.read_mask(value, shape)
+    if flag == "box":
+        return tuple(int(n) for n in numbers(flag, value, 4, "TOP,LEFT,HEIGHT,WIDTH"))
+    if flag == "motion":
+        return numbers(flag, value, 2, "LENGTH_PX,ANGLE_DEG")
+    if flag == "kernel" and operator == "blur":
+        return kernel(Path(value))
+    return value
+
+
+def angles(text: str) -> int | np.ndarray:
+    """`60`: a count over a half turn; `START:STOP:COUNT` in degrees, STOP not included, as radians."""
+    parts = text.split(":")
+    try:
+        if len(parts) == 1:
+            return int(text)
+        start, stop, count = float(parts[0]), float(parts[1]), int(parts[2])
+    except (ValueError, IndexError):
+        raise usage(
+            "angles not understood",
+            "--angles",
+            text,
+            "a count, or START:STOP:COUNT in degrees",
+            "--angles 60, or --angles 0:120:40",
+        ) from None
+    return np.deg2rad(np.linspace(start, stop, count, endpoint=False))
+
+
+def numbers(flag: str, text: str, count: int, form: str) -> tuple[float, ...]:
+    """`count` numbers separated by commas."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count or not all(math.isfinite(value) for value in values):
+        raise usage(
+            f"--{flag} not understood", f"--{flag}", text, form, f"--{flag} " + ",".join(["8"] * count)
+        )
+    return values
+
+
+def kernel(path: Path) -> np.ndarray:
+    """A blur kernel from an image or NPY file, scaled to sum 1 (an image cannot store it so)."""
+    values = data.read_image(path, to_gray=True).values[0]
+    total = float(values.sum())
+    if not total > 0:
+        raise usage(
+            "kernel without weight",
+            str(path),
+            f"sum {total:g}",
+            "a positive sum",
+            "give a kernel with light in it",
+        )
+    return values / total
+
+
+def sigma(text: str, largest: float) -> float:
+    """Noise level in units of y from `0.02` or `1%` of the largest |A x|.
+
+    Args:
+        text: as typed.
+        largest: largest absolute value of the noiseless data.
+    """
+    relative = text.strip().endswith("%")
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise usage(
+            "noise level is no standard deviation",
+            "--noise",
+            text,
+            "a number of zero or more, or a share like 1%",
+            "--noise 0.02, or --noise 1%",
+        )
+    return value / 100 * largest if relative else value
