@@ -10,18 +10,19 @@ from typing import Any
 
 MODULES = {
     "checks": ("check_range",),
-    "datasets": ("ImageSet", "fingerprint", "read_images"),
+    "datasets": ("has_subsets", "read_images"),
     "errors": ("InputRefused",),
+    "image_set": ("ImageSet", "fingerprint"),
     "images": ("MAX_PIXELS",),
-    "measurement": ("MeasurementFile", "read_measurement", "write_measurement"),
+    "kinds": ("sniff",),
+    "measurement": ("MeasurementFile", "is_measurement", "read_measurement", "write_measurement"),
     "outputs": ("atomic_file", "output_file", "output_folder"),
     "paths": ("existing_file", "nearest", "sha256"),
-    "previews": ("write_image", "write_preview"),
     "priors": ("bundled_priors", "check_prior_file", "prior_header", "prior_path"),
     "reading": ("Image", "read_image", "read_mask"),
     "result": ("ResultFile", "read_result", "write_result"),
     "samples": ("bundled_samples", "sample_info", "sample_path"),
-    "kinds": ("sniff",),
+    "writing": ("write_image", "write_images"),
 }
 HOME = {name: module for module, names in MODULES.items() for name in names}
 __all__ = sorted(HOME)

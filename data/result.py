@@ -1,0 +1,95 @@
+"""Result files: HDF5 with the reconstruction, its mean, spread and samples, and what made them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import hdf5
+from data.errors import InputRefused, first_line
+from data.outputs import atomic_file
+from data.tree import read_tree, write_tree
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """`reconstruction`, `mean` (B, C, H, W); `std` (B, C, H, W) and `samples` (S, B, C, H, W) or None."""
+
+    reconstruction: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray | None = None
+    samples: np.ndarray | None = None
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def write_result(
+    path: str | os.PathLike[str],
+    reconstruction: np.ndarray,
+    mean: np.ndarray,
+    std: np.ndarray | None = None,
+    samples: np.ndarray | None = None,
+    attrs: dict[str, Any] | None = None,
+) -> None:
+    """Writes a result file that `read_result` reads back bit for bit; it replaces one that exists.
+
+    Args:
+        attrs: numbers, texts, lists, dicts and arrays.
+
+    Raises:
+        ValueError: shapes that differ, or NaN: that is never written as a result.
+    """
+    import h5py
+
+    arrays = {"reconstruction": reconstruction, "mean": mean, "std": std, "samples": samples}
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        shape = array.shape[1:] if name == "samples" else array.shape
+        if shape != mean.shape or mean.ndim != 4:
+            raise ValueError(
+                f"got {name} of shape {array.shape}; expected mean (B, C, H, W) {mean.shape} to fit it"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"got NaN or Inf in {name}; expected finite values; these are never written as a result"
+            )
+    with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["recon_format"] = FORMAT
+        for name, array in arrays.items():
+            if array is not None:
+                file[name] = array
+                axes = ("item", "channel", "row", "column")
+                for axis, label in zip(
+                    file[name].dims, ("sample",) * (name == "samples") + axes, strict=True
+                ):
+                    axis.label = label
+        write_tree(file.create_group("attributes"), attrs or {})
+
+
+def read_result(path: str | os.PathLike[str], max_elements: int = hdf5.MAX_ELEMENTS) -> ResultFile:
+    """Reads a result file.
+
+    Raises:
+        InputRefused: E-FILE, E-FORMAT, E-LAYOUT when it is none; E-LIMIT and E-UNSAFE (exit 7).
+    """
+    path = Path(path)
+    with hdf5.opened(path) as file:
+        if not {"reconstruction", "mean"} <= set(file):
+            raise hdf5.wrong_layout(file, "recon result")
+        arrays = {
+            name: hdf5.dataset(file, name, max_elements)[()] if name in file else None
+            for name in ("reconstruction", "mean", "std", "samples")
+        }
+        try:
+            attrs = read_tree(file["attributes"]) if "attributes" in file else {}
+        except ValueError as problem:
+            where = f"{path}:/attributes"
+            raise InputRefused("E-LAYOUT", "unreadable attributes", where, first_line(problem), "JSON",
+                               "reconstruct again") from problem  # fmt: skip
+    return ResultFile(**arrays, attrs=attrs)

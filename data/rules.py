@@ -1,0 +1,184 @@
+"""What must hold for a measurement: values, angles, noise, shapes. All problems are found, not only one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data.errors import InputRefused
+
+LABELS = {"ct": ("angle", "detector")}  # names of the last axes of y; of images otherwise
+TURN = 2 * np.pi
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, in the words of the error that will report it."""
+
+    code: str
+    found: str
+    expected: str
+    fix: str
+    exit_code: int = 3
+
+
+def refusal(title: str, where: str, problems: list[Problem]) -> InputRefused:
+    """One error for all problems; code and exit code are those of the first."""
+    return InputRefused(
+        problems[0].code,
+        title,
+        where,
+        *(
+            "\n".join(dict.fromkeys(getattr(p, name) for p in problems))
+            for name in ("found", "expected", "fix")
+        ),
+        exit_code=min(p.exit_code for p in problems[:1]),
+    )
+
+
+def labels(operator: str, ndim: int) -> tuple[str, ...]:
+    """Names of the axes of y: ("item", "channel", "angle", "detector") for CT."""
+    last = LABELS.get(operator, ("row", "column"))
+    names = ("item", "channel", *last) if ndim == 4 else ("item", *last) if ndim == 3 else ("item", "value")
+    return names if len(names) == ndim else tuple(f"axis{i}" if i else "item" for i in range(ndim))
+
+
+def problems(
+    y: np.ndarray,
+    operator: dict[str, Any],
+    noise: dict[str, Any],
+    x: np.ndarray | None = None,
+    axes: tuple[str, ...] = (),
+    units: str = "rad",
+) -> list[Problem]:
+    """Everything that is wrong with a measurement.
+
+    Args:
+        y: (items, ...) data.
+        operator: {"name", "parameters"}; angles in radians.
+        noise: {"model": "gaussian", "sigma": standard deviation in units of y, a number or an array}.
+        x: (items, C, H, W) truth, or None.
+        axes: names of the axes of y as stored, empty when they are not.
+        units: of the angles; anything but "rad" is a problem, because a unit is never guessed.
+    """
+    found = [*values("y", y), *shapes(y, operator, x), *noise_level(noise, y)]
+    if operator["name"] == "ct":
+        found += [
+            *angles(operator["parameters"].get("angles"), y, units),
+            *sinogram(y, operator["parameters"]),
+        ]
+    wanted = labels(operator["name"], y.ndim)
+    if axes and axes != wanted:
+        fix = f"bring y into the order {', '.join(wanted)} (numpy.moveaxis) and name its axes so"
+        found.append(Problem("E-GEOMETRY", f"y has axes ({', '.join(axes)})", f"({', '.join(wanted)})", fix))
+    return found
+
+
+def values(name: str, array: np.ndarray) -> Iterator[Problem]:
+    """NaN, Inf, and values that are not real numbers."""
+    if array.dtype.kind not in "biuf":
+        yield Problem("E-FORMAT", f"{name} of type {array.dtype}", "real numbers", f"store {name} as float32")
+    elif array.size == 0:
+        yield Problem(
+            "E-GEOMETRY", f"{name} of shape {array.shape}", "at least one value", "measure something"
+        )
+    elif count := int((~np.isfinite(array)).sum()):
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        text = f"{count} of {array.size} values of {name} are NaN or Inf, the first at index {first}"
+        yield Problem("E-VALUES", text, "finite values", "mend the source, or leave the items out")
+
+
+def shapes(y: np.ndarray, operator: dict[str, Any], x: np.ndarray | None) -> Iterator[Problem]:
+    """Number of items, and image sizes against the operator's."""
+    if y.ndim < 2:
+        yield Problem(
+            "E-GEOMETRY", f"y of shape {y.shape}", "(items, ...)", "put the item axis first: y[None]"
+        )
+    size = tuple(operator["parameters"].get("shape", ()))
+    if x is not None:
+        yield from values("x", x)
+        if x.shape[:1] != y.shape[:1]:
+            text = f"{len(x)} items in x, {len(y)} in y"
+            yield Problem(
+                "E-GEOMETRY", text, "as many truths as measurements", "store the truth of each item"
+            )
+        if size and x.shape[-len(size) :] != size:
+            yield misfit("x", x.shape, size)
+    mask = operator["parameters"].get("mask")
+    if isinstance(mask, np.ndarray) and size and mask.shape[-len(size) :] != size:
+        yield misfit("mask", mask.shape, size)
+
+
+def misfit(name: str, shape: tuple[int, ...], size: tuple[int, ...]) -> Problem:
+    """An image-like array whose last axes are not the operator's image."""
+    turned = shape[-len(size) :] == size[::-1]
+    fix = f"swap the last two axes of {name}" if turned else f"store {name} at the size of the image"
+    return Problem("E-GEOMETRY", f"{name} has shape {shape}", f"{size} in its last axes", fix)
+
+
+def noise_level(noise: dict[str, Any], y: np.ndarray) -> Iterator[Problem]:
+    """The noise model and its level."""
+    if noise.get("model") != "gaussian" or set(noise) != {"model", "sigma"}:
+        text = f"noise with {', '.join(f'{k} {v!r:.40}' for k, v in noise.items()) or 'nothing'}"
+        yield Problem("E-NOISE", text, "model 'gaussian' and sigma", "describe the noise by model and sigma")
+        return
+    sigma = np.asarray(noise["sigma"])
+    if sigma.dtype.kind not in "iuf" or not (np.isfinite(sigma).all() and (sigma >= 0).all()):
+        fix = "give the standard deviation of the noise in units of y"
+        shown = sigma if sigma.ndim == 0 else f"of shape {sigma.shape} with values that are"
+        yield Problem("E-NOISE", f"sigma {shown} negative or not finite" if sigma.ndim else f"sigma {sigma}",
+                      "a finite number, not negative", fix, 2)  # fmt: skip
+    try:
+        fits = np.broadcast_shapes(sigma.shape, y.shape) == y.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        text = f"sigma of shape {sigma.shape} for y of shape {y.shape}"
+        yield Problem(
+            "E-GEOMETRY", text, "one number, or a shape that fits y", "store one sigma, or one per value"
+        )
+
+
+def angles(theta: Any, y: np.ndarray, units: str) -> Iterator[Problem]:
+    """The projection angles, in radians."""
+    wanted = f"{y.shape[-2]} angles, as y has" if y.ndim >= 2 else "one angle for each projection"
+    if not isinstance(theta, np.ndarray) or theta.ndim != 1 or theta.dtype.kind not in "iuf":
+        text = "no angles" if theta is None else f"angles of {type(theta).__name__} {np.shape(theta)}"
+        fix = 'store them in /angles with the attribute units = "deg" or "rad"'
+        yield Problem("E-GEOMETRY", text, wanted, fix)
+        return
+    if y.ndim >= 2 and len(theta) != y.shape[-2]:
+        swapped = len(theta) == y.shape[-1]
+        fix = (
+            "swap the last two axes of y (angle first, detector second)"
+            if swapped
+            else "store one angle a projection"
+        )
+        yield Problem("E-GEOMETRY", f"{len(theta)} angles for y of shape {y.shape}", wanted, fix)
+    if bad := int((~np.isfinite(theta)).sum()):
+        yield Problem("E-GEOMETRY", f"{bad} angles are NaN or Inf", "finite angles", "store the true angles")
+        return
+    if twice := len(theta) - len(np.unique(theta)):
+        fix = "average projections of equal angle, or store the true angles"
+        yield Problem("E-GEOMETRY", f"{twice} angles occur more than once", "different angles", fix)
+    if units != "rad":
+        text = f"{len(theta)} angles up to {theta.max():g}, attribute units {units or 'missing'}"
+        yield Problem(
+            "E-GEOMETRY", text, 'units "deg" or "rad"', "file['angles'].attrs['units'] = 'deg' (or 'rad')"
+        )
+    elif np.ptp(theta) > 1.001 * TURN:
+        text = f"angles from {theta.min():g} to {theta.max():g} marked as radians"
+        yield Problem("E-GEOMETRY", text, "at most one turn (6.28)", 'if they are degrees: units = "deg"')
+
+
+def sinogram(y: np.ndarray, parameters: dict[str, Any]) -> Iterator[Problem]:
+    """The number of detector elements."""
+    detectors = parameters.get("detectors")
+    if isinstance(detectors, int) and y.ndim >= 2 and y.shape[-1] != detectors:
+        text = f"{y.shape[-1]} detector elements in y of shape {y.shape}"
+        yield Problem(
+            "E-GEOMETRY", text, f"{detectors}, as the operator says", "correct detectors, or the axes of y"
+        )
