@@ -4,8 +4,11 @@
 operator it builds carries `spec`, from which OPERATORS[spec["name"]](**spec["parameters"]) builds it again.
 """
 
+from operators.adapters import from_skimage, to_skimage
 from operators.basic import Dense, Identity, identity
 from operators.blur import blur
+from operators.ct import ct
+from operators.fbp import fbp
 from operators.inpaint import inpaint
 from operators.linear import (
     Adjoint,
@@ -21,16 +24,18 @@ from operators.linear import (
 )
 from operators.noise import Gaussian
 from operators.resample import downsample
-from operators.solve import cg, operator_norm
+from operators.solve import cg, conjugate_residuals, operator_norm
 
 OPERATORS = {
     "identity": identity,
     "inpaint": inpaint,
     "blur": blur,
     "downsample": downsample,
+    "ct": ct,
 }
 
 __all__ = [
     "OPERATORS", "Adjoint", "Compose", "Dense", "FromFunctions", "Gaussian", "Identity", "LinearOperator",
-    "Operator", "Scaled", "Stack", "Sum", "cg", "dense_matrix", "dot_test", "operator_norm",
+    "Operator", "Scaled", "Stack", "Sum", "cg", "conjugate_residuals", "dense_matrix", "dot_test", "fbp", "from_skimage",
+    "operator_norm", "to_skimage",
 ]

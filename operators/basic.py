@@ -33,7 +33,7 @@ class Identity(LinearOperator):
         size = math.prod(self.in_shape)
         flatten = FromFunctions(self.in_shape, (size,), lambda x: x.flatten(-len(self.in_shape)),
                                 lambda c: c.unflatten(-1, self.in_shape))
-        return flatten.H, torch.ones(size), flatten
+        return flatten.H, torch.ones(size, dtype=torch.float64), flatten
 
 
 class Dense(LinearOperator):

@@ -65,7 +65,8 @@ def gaussian_kernel(std: float, largest: float = 1000.0) -> np.ndarray:
     """exp(-|j|^2 / (2 std^2)) out to 4 std, normalised to sum 1; std in pixels, at most `largest`."""
     std = finite_float("std", std, low=0.0, above=True)
     if std > largest:
-        raise fault("std", std, f"at most the longer side of the image, {largest} pixels", "give std in pixels")
+        raise fault("std", std, f"at most the longer side of the image, {largest} pixels",
+                    "give std in pixels")
     radius = int(4.0 * std + 0.5)
     profile = np.exp(-0.5 * (np.arange(-radius, radius + 1) / std) ** 2)
     profile /= profile.sum()

@@ -1,7 +1,7 @@
 """Convolutions by the fast Fourier transform, with a circular and with a zero boundary.
 
-Both compute y[i] = sum_j k[j] x[i - (j - c)] with the kernel's centre c = size // 2 on each axis. The circular
-one is diagonal in the Fourier basis, A = F^H diag(h) F, so all that is needed of it has a closed form.
+Both compute y[i] = sum_j k[j] x[i - (j - c)], with the kernel's centre c = size // 2 on each axis. The
+circular one is diagonal in the Fourier basis, A = F^H diag(h) F, so all that is needed has a closed form.
 """
 
 from __future__ import annotations

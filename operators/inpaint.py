@@ -46,7 +46,8 @@ class Inpaint(LinearOperator):
             return image.index_copy(-1, index.to(c.device), c).unflatten(-1, self.in_shape)
 
         chosen = FromFunctions(self.in_shape, (index.numel(),), take, put)
-        return chosen.H, torch.ones(index.numel(), device=index.device), chosen
+        ones = torch.ones(index.numel(), dtype=torch.float64, device=index.device)
+        return chosen.H, ones, chosen
 
     @property
     def measured(self) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from operators.checks import fault, finite_float, per_sample, shape_of, trailing_axes
-from operators.solve import cg, damped_inverse
+from operators.solve import conjugate_residuals, damped_inverse
 
 
 class Operator(nn.Module):
@@ -102,7 +102,7 @@ class LinearOperator(Operator):
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """A = U diag(s) Vh: U maps (k,) to out_shape, s has shape (k,), Vh maps in_shape to (k,).
 
-        U and Vh^H are isometries; singular values that are zero may be left out, and s is not sorted.
+        U and Vh^H are isometries; s is float64 and not sorted, and may leave out zeros.
 
         Raises:
             ValueError: no cheap decomposition is known for this operator; use `gram_solve`, or build a
@@ -135,22 +135,26 @@ class LinearOperator(Operator):
         raise NotImplementedError(f"{type(self).__name__} must define _adjoint")
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
-        """Conjugate gradients; `rho` comes shaped to broadcast over `u`."""
+        """By conjugate residuals; `rho` comes shaped to broadcast over `u`."""
         rho = rho.expand(u.shape[:1] + (1,) * (u.ndim - 1)) if u.ndim > len(self.out_shape) else rho
         zero = rho == 0
         out, into = len(self.out_shape), len(self.in_shape)
         solved = u
         if not bool(zero.all()):
             damping = torch.where(zero, 1.0, rho)
-            solved = cg(lambda z: self._forward(self._adjoint(z)) + damping * z, u.where(~zero, 0.0), out)
+            solved = conjugate_residuals(
+                lambda z: self._forward(self._adjoint(z)) + damping * z, u.where(~zero, 0.0), out
+            )
         if not bool(zero.any()):
             return solved
+
         # u may have a part outside the range of A, on which A A^H z = u has no solution. The normal equations
         # in image space always have one: v = A^+ u, then z = A w with A^H A w = v is the z of least norm.
-        inner = lambda v: self._adjoint(self._forward(v))  # noqa: E731
-        v = cg(inner, self._adjoint(u.where(zero, 0.0)), into)
-        least = self._forward(cg(inner, v, into))
-        return torch.where(zero, least, solved)
+        def normal(v: Tensor) -> Tensor:
+            return self._adjoint(self._forward(v))
+
+        v = conjugate_residuals(normal, self._adjoint(u.where(zero, 0.0)), into)
+        return torch.where(zero, self._forward(conjugate_residuals(normal, v, into)), solved)
 
 
 class FromFunctions(LinearOperator):

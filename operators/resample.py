@@ -1,7 +1,7 @@
 """Down-sampling by a whole factor: block means, and bicubic interpolation with antialiasing.
 
-Both are separable, y = R x C^T with one small matrix for each axis, so their singular vectors are outer products of
-those of R and C.
+Both are separable, y = R x C^T with one small matrix for each axis, so their singular vectors are outer products
+of those of R and C.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BlockMean(LinearOperator):
         size = self.out_shape[0] * self.out_shape[1]
         unflatten = FromFunctions((size,), self.out_shape, lambda c: c.unflatten(-1, self.out_shape),
                                   lambda y: y.flatten(-2))
-        return unflatten, torch.full((size,), 1.0 / self.factor), unflatten.H @ (float(self.factor) * self)
+        return unflatten, torch.full((size,), 1.0 / self.factor, dtype=torch.float64), unflatten.H @ (float(self.factor) * self)
 
 
 class Separable(LinearOperator):
@@ -97,8 +97,8 @@ class Separable(LinearOperator):
 def bicubic_matrix(size: int, factor: int) -> Tensor:
     """The bicubic antialiased reduction of one axis, (size / factor, size): rows sum to 1.
 
-    Keys' cubic kernel with a = -1/2, stretched by the factor, centred on the output pixel, cut at the border and
-    normalised there: what PIL and torchvision do, and MATLAB inside the image.
+    Keys' cubic kernel with a = -1/2, stretched by the factor, centred on the output pixel, cut at the border
+    and normalised there: what PIL and torchvision do, and MATLAB inside the image.
 
     Reference: Keys, "Cubic convolution interpolation for digital image processing", 1981, eq. 15.
     """
@@ -123,11 +123,11 @@ def downsample(shape: Sequence[int], factor: int = 4, kernel: str = "average") -
     Args:
         shape: (H, W) of the image, both multiples of the factor.
         factor: Whole number, 1 or more.
-        kernel: "average" (block means, as a detector with larger pixels would see) or "bicubic" (with antialiasing,
-            as image libraries reduce).
+        kernel: "average" (block means, as a detector with larger pixels would see) or "bicubic" (with
+            antialiasing, as image libraries reduce).
 
     Raises:
-        ValueError: the factor does not divide the shape, or the kernel is unknown. The text says how to mend it.
+        ValueError: the factor does not divide the shape, or the kernel is unknown. The text has the remedy.
     """
     shape = image_shape(shape)
     factor = positive_int("factor", factor)

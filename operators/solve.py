@@ -1,4 +1,4 @@
-"""Iterative linear algebra for batches: conjugate gradients and the power iteration.
+"""Iterative linear algebra for batches: conjugate gradients and residuals, the power iteration.
 
 Everything that steers an iteration (step length, stopping) is kept per sample, so that a result never
 depends on its batch mates.
@@ -12,10 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from operators.checks import finite_float, positive_int
+from operators.checks import finite_float
 
 TOLERANCE = {torch.float64: 1e-12}
 SINGLE_TOLERANCE = 1e-6
+LIMIT = 1000
 
 
 def cg(
@@ -23,67 +24,117 @@ def cg(
     b: Tensor,
     event_axes: int,
     tolerance: float | None = None,
-    max_iterations: int = 2000,
+    max_iterations: int | None = None,
 ) -> Tensor:
     """Solve apply(z) = b by conjugate gradients, one independent solve per sample.
 
+    After any number of iterations z has the least energy error <z - z*, apply(z - z*)> of its Krylov space, but
+    not the least residual: on ill-conditioned problems rounding can make it diverge. See `conjugate_residuals`.
+
     Args:
-        apply: A symmetric positive (semi-)definite linear map that treats samples independently.
-        b: Right-hand sides (*batch, *event). For a semi-definite map they must lie in its range.
+        apply: A symmetric positive definite linear map that treats samples independently.
+        b: Right-hand sides (*batch, *event).
         event_axes: Number of last axes that form one sample; all axes before are batch.
         tolerance: A sample stops once |b - apply(z)| <= tolerance |b|. Default 1e-12 in float64, else 1e-6.
-        max_iterations: Bound on the calls of `apply`; a warning says so if it is reached.
+        max_iterations: Most calls of `apply`. Default 1000, with a warning if they do not suffice.
 
     Returns:
         z, of the shape of b. Zero right-hand sides give exact zeros.
 
     Reference: Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", 1952.
     """
+    dot, unit, tolerance = _prepare(b, event_axes, tolerance)
+    z, r = 0.0 * b, b / unit  # 0 b and not zeros: a NaN in b must show in the result
+    p, rr = r, dot(r, r)
+    goal = tolerance**2 * rr
+    active = rr > goal
+    for _ in range(LIMIT if max_iterations is None else max_iterations):
+        q = apply(p)
+        curvature = dot(p, q)
+        active = active & (curvature > 0)
+        if not bool(active.any()):
+            break
+        alpha = _ratio(rr, curvature, active)
+        z = z + alpha * p
+        r = r - alpha * q
+        previous, rr = rr, torch.where(active, dot(r, r), rr)
+        p = torch.where(active, r + _ratio(rr, previous, active) * p, p)
+        active = active & (rr > goal)
+    _report(active, rr, goal, tolerance, max_iterations)
+    return z * unit
+
+
+def conjugate_residuals(
+    apply: Callable[[Tensor], Tensor],
+    b: Tensor,
+    event_axes: int,
+    tolerance: float | None = None,
+    max_iterations: int | None = None,
+) -> Tensor:
+    """Solve apply(z) = b, or minimise |b - apply(z)|, one independent solve per sample.
+
+    As `cg`, and at its cost, but each iterate has the least residual of its Krylov space, so the residual
+    never grows: safe for maps that are singular, or too ill-conditioned for the dtype.
+
+    Reference: Stiefel, "Relaxationsmethoden bester Strategie zur Loesung linearer Gleichungssysteme", 1955.
+    """
+    dot, unit, tolerance = _prepare(b, event_axes, tolerance)
+    z, r = 0.0 * b, b / unit
+    s = apply(r)
+    p, q = r, s
+    rr, rs = dot(r, r), dot(r, s)
+    goal = tolerance**2 * rr
+    active = rr > goal
+    steepest, flat = torch.zeros_like(rr), 8 * torch.finfo(b.dtype).eps
+    for _ in range(LIMIT if max_iterations is None else max_iterations):
+        # A residual that the map annihilates, but for rounding, cannot be reduced any more.
+        steepest = torch.maximum(steepest, _ratio(rs, rr, active))
+        active = active & (rs > flat * steepest * rr)
+        if not bool(active.any()):
+            break
+        alpha = _ratio(rs, dot(q, q), active)
+        z = z + alpha * p
+        r = r - alpha * q
+        s = apply(r)
+        previous, rs = rs, torch.where(active, dot(r, s), rs)
+        beta = _ratio(rs, previous, active)
+        p = torch.where(active, r + beta * p, p)
+        q = torch.where(active, s + beta * q, q)
+        rr = torch.where(active, dot(r, r), rr)
+        active = active & (rr > goal)
+    _report(active, rr, goal, tolerance, max_iterations)
+    return z * unit
+
+
+def _prepare(b: Tensor, event_axes: int, tolerance: float | None) -> tuple[Callable, Tensor, float]:
+    """The inner product of each sample, a power of two near the size of each of b, and the tolerance."""
     tolerance = TOLERANCE.get(b.dtype, SINGLE_TOLERANCE) if tolerance is None else tolerance
     finite_float("tolerance", tolerance, low=0.0, above=True)
-    positive_int("max_iterations", max_iterations)
     axes = tuple(range(b.ndim - event_axes, b.ndim))
 
     def dot(u: Tensor, v: Tensor) -> Tensor:
         return (u * v).sum(dim=axes, keepdim=True)
 
-    # A power of two brings each right-hand side near 1: tiny ones must not underflow when squared, and
-    # scaling by a power of two rounds nothing.
+    # Squares of tiny right-hand sides would underflow; scaling by a power of two rounds nothing.
     peak = b.detach().abs().amax(dim=axes, keepdim=True)
-    unit = torch.where(peak > 0, torch.exp2(torch.floor(torch.log2(peak))), 1.0)
-    r = b / unit
-    z = 0.0 * b  # and not zeros: a NaN in b must show in the result
-    p = r
-    rr = dot(r, r)
-    goal = tolerance**2 * rr
-    smallest, flat = torch.finfo(b.dtype).tiny, 8 * torch.finfo(b.dtype).eps
-    steepest = torch.zeros_like(rr)
-    active = rr > goal
-    for _ in range(max_iterations):
-        if not bool(active.any()):
-            return z * unit
-        q = apply(p)
-        curvature = dot(p, q)
-        # A direction that the map (nearly) annihilates is rounding outside its range: following it would blow
-        # up, and nothing is left to gain. It is known by its curvature against the largest one seen.
-        pp = dot(p, p)
-        steepest = torch.maximum(steepest, curvature / pp.clamp_min(smallest))
-        active = active & (curvature > flat * steepest * pp)
-        alpha = torch.where(active, rr / torch.where(active, curvature, 1.0), 0.0)
-        z = z + alpha * p
-        r = r - alpha * q
-        rr_next = dot(r, r)
-        p = torch.where(active, r + (rr_next / torch.where(active, rr, 1.0)) * p, p)
-        rr = torch.where(active, rr_next, rr)
-        active = active & (rr > goal)
-    if bool(active.any()):
-        left = tolerance * (rr[active] / goal[active]).amax().sqrt().item()
-        warnings.warn(
-            f"conjugate gradients: got a relative residual of {left:.1e} after {max_iterations} iterations; "
-            f"expected {tolerance:.1e}; the problem is ill-conditioned, so raise rho or accept it",
-            RuntimeWarning, stacklevel=2,
-        )
-    return z * unit
+    return dot, torch.where(peak > 0, torch.exp2(torch.floor(torch.log2(peak))), 1.0), tolerance
+
+
+def _ratio(above: Tensor, below: Tensor, active: Tensor) -> Tensor:
+    """above / below where active, else 0."""
+    return torch.where(active, above / torch.where(active, below, 1.0), 0.0)
+
+
+def _report(active: Tensor, rr: Tensor, goal: Tensor, tolerance: float, max_iterations: int | None) -> None:
+    """Warn if the default number of iterations was used up; a number chosen by the caller is his."""
+    if max_iterations is not None or not bool(active.any()):
+        return
+    left = tolerance * (rr[active] / goal[active]).amax().sqrt().item()
+    warnings.warn(
+        f"iterative solve: got a relative residual of {left:.1e} after {LIMIT} iterations; "
+        f"expected {tolerance:.1e}; the problem is ill-conditioned, so raise rho or accept it",
+        RuntimeWarning, stacklevel=3,
+    )
 
 
 def operator_norm(A, iterations: int = 200, tolerance: float = 1e-4, seed: int = 0) -> float:
