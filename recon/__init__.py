@@ -1,0 +1,18 @@
+"""Posterior sampling for inverse problems with learned diffusion priors. See the README for a first walk."""
+
+from recon.analytic import GaussianPrior, MixturePrior
+from recon.checkpoint import bundled_priors, load_prior, save_prior
+from recon.likelihood import Measurement
+from recon.posterior import Posterior
+from recon.presets import METHODS
+from recon.prior import Prior, ScorePrior, Units
+from recon.reconstruct import reconstruct, sample_prior
+from recon.sampling import Method, sample
+from recon.sde import SDE, SDES, VE, VP, SubVP
+from recon.training import TrainConfig, train
+
+__all__ = [
+    "METHODS", "SDE", "SDES", "VE", "VP", "GaussianPrior", "Measurement", "Method", "MixturePrior", "Posterior", "Prior",
+    "ScorePrior", "SubVP", "TrainConfig", "Units", "bundled_priors", "load_prior", "reconstruct", "sample", "sample_prior",
+    "save_prior", "train",
+]

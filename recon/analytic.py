@@ -1,0 +1,139 @@
+"""Priors whose denoiser is known exactly: Gaussian fields and Gaussian mixtures, for events of any shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from recon.covariance import Covariance, as_covariance
+from recon.prior import Prior, Units
+from recon.sde import SDE, VE
+
+
+def _wide(spread: float) -> SDE:
+    """A VE process from far below to far above a spread, so that its end point hides the prior."""
+    return VE(sigma_low=1e-4 * spread, sigma_high=1e2 * spread)
+
+
+def _gains(values: Tensor, sigma: Tensor) -> Tensor:
+    """values / (values + sigma^2) for sigma () or (B,): shape of values, or (B, *values)."""
+    s2 = sigma.square().reshape(sigma.shape + (1,) * (values.ndim if sigma.ndim else 0))
+    return values / (values + s2)
+
+
+class GaussianPrior(Prior):
+    """N(mean, C), with the exact denoiser mean + C (C + sigma^2)^-1 (x - mean).
+
+    Args:
+        mean: (*event), for example (1, H, W) or (d,); its dtype is the prior's.
+        covariance: (n, n) for the flattened event of n values, or the spectrum of a stationary covariance,
+            see `recon.covariance.as_covariance`.
+        sde: process to take the noise levels from; default: VE, 10^-4 to 10^2 times the largest standard deviation.
+
+    Raises:
+        ValueError: shapes do not fit, or the covariance is not symmetric positive semidefinite.
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor, sde: SDE | None = None, units: Units | None = None) -> None:
+        mean = torch.as_tensor(mean)
+        mean = mean if mean.is_floating_point() else mean.double()
+        known = as_covariance(torch.as_tensor(covariance).to(mean.dtype), tuple(mean.shape))
+        spread = float(known.eigenvalues.max().sqrt())
+        super().__init__(tuple(mean.shape), sde or _wide(spread), units, "gaussian")
+        self.covariance: Covariance = known
+        self.spread = spread
+        self.data_std = float(known.eigenvalues.mean().sqrt())
+        self.register_buffer("mean", mean)
+        self.center = mean
+
+    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        gains = _gains(self.covariance.eigenvalues, torch.as_tensor(sigma, dtype=x.dtype))
+        return self.mean + self.covariance.filter(x - self.mean, gains)
+
+    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
+        """C^power v with C = covariance sigma^2 / (covariance + sigma^2): exact, and the same for every x."""
+        eigenvalues = self.covariance.eigenvalues
+        return self.covariance.filter(v, (eigenvalues * sigma**2 / (eigenvalues + sigma**2)) ** power)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """An exact draw mean + C^(1/2) n for unit noise n (B, *event)."""
+        return self.mean + self.covariance.filter(noise, self.covariance.eigenvalues.sqrt())
+
+    def log_density(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
+        """log N(x; mean, C + sigma^2 I) in nats, shape (B,)."""
+        variances = self.covariance.eigenvalues + float(sigma) ** 2
+        energies = (self.covariance.modes(x - self.mean).square() / variances).flatten(1).sum(1)
+        return -0.5 * (energies + variances.log().sum() + variances.numel() * math.log(2 * math.pi))
+
+
+class MixturePrior(Prior):
+    """sum_k w_k N(mean_k, C_k), with its exact denoiser.
+
+    Args:
+        means: (K, *event).
+        covariances: (K, n, n) or (K, *event) spectra, one a component; or one (n, n) or (*event) shared by all.
+        weights: (K,) positive, made to sum to one; default: equal.
+        sde: as for `GaussianPrior`, the spread being that of the whole mixture.
+
+    Raises:
+        ValueError: shapes do not fit, a weight is not positive, or a covariance is not positive semidefinite.
+    """
+
+    def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor | None = None, sde: SDE | None = None,
+                 units: Units | None = None) -> None:
+        means = torch.as_tensor(means)
+        means = means if means.is_floating_point() else means.double()
+        count, event = means.shape[0], tuple(means.shape[1:])
+        n = math.prod(event)
+        given = torch.as_tensor(covariances).to(means.dtype)
+        shared = tuple(given.shape) in ((n, n), event) and tuple(given.shape) != (count, *event)
+        parts: Sequence[Tensor] = [given] if shared else list(given)
+        if not shared and len(parts) != count:
+            raise ValueError(f"got {len(parts)} covariances for {count} means; expected one each, or one shared by all")
+        weights = torch.ones(count) if weights is None else torch.as_tensor(weights)
+        if weights.shape != (count,) or not bool((weights > 0).all()):
+            raise ValueError(f"got weights of shape {tuple(weights.shape)}; expected {count} positive ones")
+        weights = (weights / weights.sum()).to(means.dtype)
+        covariances_ = [as_covariance(part, event) for part in parts]
+        between = (means - torch.einsum("k,k...->...", weights, means)).flatten(1).square().sum(1)
+        spread = math.sqrt(float(between.max()) + max(float(c.eigenvalues.max()) for c in covariances_))
+        super().__init__(event, sde or _wide(spread), units, "mixture")
+        self.covariances, self.spread = covariances_ * (count if shared else 1), spread
+        self.center = torch.einsum("k,k...->...", weights, means)
+        self.data_std = math.sqrt(float((means - self.center).square().mean()) + float(covariances_[0].eigenvalues.mean()))
+        self.register_buffer("means", means)
+        self.register_buffer("weights", weights)
+
+    def log_components(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
+        """log w_k N(x; mean_k, C_k + sigma^2), shape (B, K)."""
+        s2 = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).square()
+        logs = []
+        for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True):
+            eigenvalues = covariance.eigenvalues
+            variances = eigenvalues + s2.reshape(s2.shape + (1,) * (eigenvalues.ndim if s2.ndim else 0))
+            batched = variances if s2.ndim else variances[None]
+            energies = (covariance.modes(x - mean).square() / batched).flatten(1).sum(1)
+            logs.append(weight.log() - 0.5 * (energies + (2 * math.pi * batched).log().flatten(1).sum(1)))
+        return torch.stack(logs, dim=1)
+
+    def log_density(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
+        """log p_sigma(x) in nats, shape (B,)."""
+        return self.log_components(x, sigma).logsumexp(1)
+
+    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        responsibilities = self.log_components(x, sigma).softmax(1)
+        s = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        result = torch.zeros_like(x)
+        for k, (mean, covariance) in enumerate(zip(self.means, self.covariances, strict=True)):
+            estimate = mean + covariance.filter(x - mean, _gains(covariance.eigenvalues, s))
+            result = result + responsibilities[:, k].reshape(-1, *(1,) * (x.ndim - 1)) * estimate
+        return result
+
+    def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
+        """Exact draws from unit noise (B, *event) and component numbers (B,)."""
+        draws = [self.means[k] + self.covariances[k].filter(n[None], self.covariances[k].eigenvalues.sqrt())[0]
+                 for n, k in zip(noise, choice.tolist(), strict=True)]
+        return torch.stack(draws)

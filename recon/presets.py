@@ -1,0 +1,125 @@
+"""The methods: each published sampler as an instance of the one loop.
+
+A preset takes (measurement, prior, steps, noise), the measurement being in the prior's units already, and returns a
+`Method` that makes about `steps` network calls. Where a paper sets a constant, it is a keyword with that value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from recon import consistency, guidance
+from recon.condition import guided, multi_step, on_estimate
+from recon.likelihood import Measurement
+from recon.moves import langevin, on_state
+from recon.noise import Noise
+from recon.prior import Prior
+from recon.sampling import Method
+from recon.schedule import geometric, karras, time_travel, uniform_time
+from recon.sde import VE, VP
+from recon.steps import ancestral, ddim, predictor, renoise
+
+Preset = Callable[..., Method]
+
+
+def default_levels(prior: Prior, steps: int) -> list[float]:
+    """The toolkit's own grid: Karras levels from where noise hides the prior to where it is far below its details."""
+    return karras(steps, prior.sigma_start, prior.sigma_end)
+
+
+def vp_levels(prior: Prior, steps: int) -> list[float]:
+    """The grid of DDPM: even times of the standard VP process, kept inside the levels that the prior knows."""
+    inside = [s for s in uniform_time(steps, VP()) if s == 0 or prior.sde.sigma_min <= s <= prior.sde.sigma_max]
+    return inside if len(inside) == steps + 1 else [*karras(steps, prior.sde.sigma_max, prior.sde.sigma_min)]
+
+
+def geometric_levels(prior: Prior, steps: int) -> list[float]:
+    """The grid of a VE process: constant ratio."""
+    return geometric(steps, prior.sigma_start, prior.sigma_end)
+
+
+def white_variance(prior: Prior) -> Callable[[float], float]:
+    """r^2 = sigma^2 s^2 / (sigma^2 + s^2): the spread of x0 given x for a white prior of standard deviation s."""
+    return lambda sigma: sigma**2 * prior.data_std**2 / (sigma**2 + prior.data_std**2)
+
+
+def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise) -> Method:
+    """Pseudoinverse-guided: white spread of x0, whitened residual, gradient through the prior."""
+    guide = guidance.white(measurement, white_variance(prior))
+    return Method(guided(prior.denoise, guide), default_levels(prior, steps), ddim(1.0))
+
+
+def moment(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 4,
+           tolerance: float = 1e-3) -> Method:
+    """Moment matching: the spread of x0 from the prior's own Jacobian, conjugate gradients on it."""
+    guide = guidance.moment(measurement, iterations, tolerance)
+    return Method(guided(prior.denoise, guide), default_levels(prior, steps), ancestral())
+
+
+def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zeta: float = 1.0) -> Method:
+    """Diffusion posterior sampling: the gradient of the residual's norm, added to the next state.
+
+    The paper's state is s x with s = (1 + sigma^2)^(-1/2); zeta is its step size there.
+    """
+    levels, step = vp_levels(prior, steps), ancestral()
+    following = dict(zip(levels, levels[1:], strict=False))
+    guide = guidance.residual_norm(measurement, lambda sigma: zeta * ((1 + sigma**2) * (1 + following[sigma] ** 2)) ** 0.5)
+    return Method(guided(prior.denoise, guide, step.gain_on(levels)), levels, step)
+
+
+def ddnm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85) -> Method:
+    """Null-space: what the operator sees of the estimate is replaced by A^+ y."""
+    levels, step = vp_levels(prior, steps), renoise(eta**2)
+    return Method(on_estimate(prior.denoise, consistency.pinv(measurement), step.gain_on(levels)), levels, step)
+
+
+def dds(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85, iterations: int = 5,
+        weight: float = 0.0) -> Method:
+    """Decomposed sampling: a few conjugate-gradient steps on the data, from the estimate."""
+    levels, step = vp_levels(prior, steps), ddim(eta)
+    pull = consistency.data_cg(measurement, iterations, weight)
+    return Method(on_estimate(prior.denoise, pull, step.gain_on(levels)), levels, step)
+
+
+def diffpir(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, weight: float = 7.0, zeta: float = 0.3) -> Method:
+    """Plug and play: the proximal map with r^2 = sigma^2 / weight on the estimate."""
+    pull = consistency.prox(measurement, lambda sigma: sigma**2 / weight)
+    return Method(on_estimate(prior.denoise, pull), vp_levels(prior, steps), renoise(zeta))
+
+
+def daps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, inner: int | None = None) -> Method:
+    """Decoupled annealing: solve the ODE to its end, draw from N(x0, sigma^2) times the likelihood, noise anew."""
+    inner = inner or max(1, min(5, steps // 10))
+    draw = consistency.posterior_draw(measurement, lambda sigma: sigma**2, noise)
+    estimate = on_estimate(multi_step(prior.denoise, inner, prior.sigma_end), draw)
+    return Method(estimate, default_levels(prior, max(1, steps // inner)), renoise(1.0))
+
+
+def song2022(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, relaxation: float = 1.0, snr: float = 0.16) -> Method:
+    """Song et al. for CT and MRI: predictor and Langevin corrector, the state pulled to noised data after each."""
+    pull = on_state(consistency.pinv(measurement, relaxation))
+    levels = geometric_levels(prior, max(1, steps // 2))
+    return Method(prior.denoise, levels, predictor(VE(prior.sigma_end / 2, 2 * prior.sigma_start)), (pull, langevin(snr), pull))
+
+
+def repaint(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, repeats: int = 4) -> Method:
+    """RePaint: known pixels are noised and pasted into the state, with jumps back in time; for masks only."""
+    if measurement.operator.measured is None or measurement.operator.in_shape != measurement.operator.out_shape:
+        raise ValueError("got method 'repaint' with an operator that is no mask; expected 'inpaint'; "
+                         "use pigdm, moment, diffpir or ddnm for this operator")
+    levels = default_levels(prior, max(1, steps // repeats))
+    path = time_travel(levels, max(1, len(levels) // 10), repeats)
+    return Method(prior.denoise, path, ancestral(), (on_state(consistency.pinv(measurement)),))
+
+
+def spectral(measurement: Measurement, prior: Prior, steps: int, noise: Noise) -> Method:
+    """Ancestral steps from exact draws of p(x0 | x, y), p(x0 | x) being Gaussian with the prior's measured error spectrum."""
+    draw = consistency.spectral_draw(measurement, prior, noise)
+    return Method(on_estimate(prior.denoise, draw), default_levels(prior, steps), ancestral())
+
+
+METHODS: dict[str, Preset] = {
+    "spectral": spectral, "pigdm": pigdm, "moment": moment, "dps": dps, "ddnm": ddnm, "dds": dds, "diffpir": diffpir, "daps": daps,
+    "song2022": song2022, "repaint": repaint,
+}
+DEFAULT_METHOD, DEFAULT_STEPS = "pigdm", 50

@@ -1,0 +1,172 @@
+"""What a prior is: a denoiser x = x0 + sigma n -> E[x0 | x] that knows the units of its images.
+
+`denoise(x, sigma)` takes x of shape (B, *shape) and sigma of shape () or (B,). The score of the smoothed density
+follows by Tweedie's formula, score = (denoise(x, sigma) - x) / sigma^2 (Efron, 2011; Vincent, 2011).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recon.sde import SDE
+from recon.spectrum import ErrorSpectrum
+
+
+@dataclass(frozen=True)
+class Units:
+    """value = scale * x + shift: how the prior's normalised x reads in the user's units.
+
+    Args:
+        scale, shift: the affine map; the same for all channels.
+        name: the unit of a value: "[0,1]", "HU", "1/mm".
+        spacing_mm: edge of a pixel where the prior has one.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+    name: str = ""
+    spacing_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.shift)):
+            raise ValueError(f"got scale={self.scale}, shift={self.shift}; expected a positive scale and a finite shift "
+                             "with value = scale * x + shift")
+
+
+def per_item(value: Tensor | float, x: Tensor) -> Tensor:
+    """A number or a (B,) tensor as one that broadcasts over x (B, ...), in x's dtype and on its device."""
+    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    if value.ndim > 1 or (value.ndim == 1 and value.shape[0] != x.shape[0]):
+        raise ValueError(f"got one value of shape {tuple(value.shape)} for a batch of {x.shape[0]}; expected shape () or "
+                         f"({x.shape[0]},)")
+    return value.reshape(value.shape + (1,) * (x.ndim - 1)) if value.ndim else value
+
+
+class Prior(nn.Module):
+    """A distribution of images, known through its denoiser.
+
+    Attributes:
+        shape: one image's shape in normalised units, (C, H, W) or (d,).
+        sde: the process that the noise levels are read off.
+        units: the map to the user's units.
+        name: what reports call it.
+        any_size: whether images of other heights and widths are taken (multiples of `multiple`).
+        center: rough mean of the images, a number or (*shape).
+        data_std: standard deviation of a normalised value.
+        spread: standard deviation along the direction in which images differ most.
+    """
+
+    any_size: bool = False
+    multiple: int = 1
+    center: Tensor | float = 0.0
+    data_std: float
+    spread: float
+
+    def __init__(self, shape: tuple[int, ...], sde: SDE, units: Units | None = None, name: str = "") -> None:
+        super().__init__()
+        self.shape, self.sde, self.units, self.name = tuple(shape), sde, units or Units(), name
+
+    @abstractmethod
+    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """E[x0 | x0 + sigma n = x], shape of x (B, *shape); sigma of shape () or (B,)."""
+
+    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
+        """C^power v, C = the covariance of x0 given x at level sigma, averaged over x; v (B, *event).
+
+        Here C = r^2 I with r^2 = sigma^2 s^2 / (sigma^2 + s^2), s = `data_std`, as if the prior were white; priors that know
+        better say so.
+        """
+        return v * (sigma**2 * self.data_std**2 / (sigma**2 + self.data_std**2)) ** power
+
+    def score(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """grad log p_sigma(x) = (denoise(x, sigma) - x) / sigma^2."""
+        return (self.denoise(x, sigma) - x) / per_item(sigma, x).square()
+
+    @property
+    def scale(self) -> float:
+        return self.units.scale
+
+    @property
+    def shift(self) -> float:
+        return self.units.shift
+
+    @property
+    def unit(self) -> str:
+        return self.units.name
+
+    def to_value(self, x: Tensor) -> Tensor:
+        """Normalised x as values in the prior's unit."""
+        return self.scale * x + self.shift
+
+    def from_value(self, value: Tensor) -> Tensor:
+        """Values in the prior's unit as normalised x."""
+        return (value - self.shift) / self.scale
+
+    @property
+    def sigma_start(self) -> float:
+        """Noise level at which a sampler starts: it hides what the images differ in."""
+        return min(self.sde.sigma_max, 10 * self.spread)
+
+    @property
+    def sigma_end(self) -> float:
+        """Last noise level before 0: it changes nothing that can be seen."""
+        return max(self.sde.sigma_min, 5e-3 * self.data_std)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type that the prior computes in."""
+        return next((t.dtype for t in self.state_dict().values() if t.is_floating_point()), torch.float32)
+
+    @property
+    def device(self) -> torch.device:
+        return next((t.device for t in self.state_dict().values()), torch.device("cpu"))
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+class ScorePrior(Prior):
+    """A trained network in the preconditioning of Karras et al., 2022 (arXiv:2206.00364), equation 7.
+
+    denoise = c_skip x + c_out F(c_in x, log(sigma) / 4): whatever the network F was trained to predict
+    (noise, image, score or a mixture), this is the one form in which it is used.
+
+    Args:
+        network: F(x, c), see `recon.networks`.
+        data_std: standard deviation of the normalised images, sigma_data in the paper.
+        header: everything that the checkpoint says of itself, see `recon.checkpoint`.
+    """
+
+    any_size = True
+
+    def __init__(self, network: nn.Module, shape: tuple[int, ...], sde: SDE, data_std: float, units: Units | None = None,
+                 name: str = "", header: dict | None = None) -> None:
+        super().__init__(shape, sde, units, name)
+        self.network, self.data_std, self.header = network, data_std, header or {}
+        self.spread = self.header.get("spread", data_std * math.sqrt(math.prod(shape)))
+        table = self.header.get("error_spectrum")
+        self.error_spectrum = ErrorSpectrum(**{k: _tuples(v) for k, v in table.items()}) if table else None
+        self.multiple = getattr(network, "multiple", 1)
+
+    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
+        """C^power v, C being stationary with the measured error spectrum; white where none was measured."""
+        if self.error_spectrum is None:
+            return super().error_filter(v, sigma, power)
+        gains = self.error_spectrum.gains(sigma, *v.shape[-2:]).pow(power).to(v)
+        return torch.fft.irfft2(torch.fft.rfft2(v) * gains, s=v.shape[-2:])
+
+    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        if tuple(x.shape[1:2]) != self.shape[:1] or x.ndim != 4:
+            raise ValueError(f"got x of shape {tuple(x.shape)}; expected (B, {self.shape[0]}, H, W); "
+                             "a prior takes images with its own number of channels")
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
+        s = per_item(sigma, x)
+        total = s.square() + self.data_std**2
+        output = self.network(x / total.sqrt(), sigma.log() / 4)
+        return (self.data_std**2 / total) * x + (s * self.data_std / total.sqrt()) * output

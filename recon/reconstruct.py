@@ -1,0 +1,145 @@
+"""From a measurement and a prior to a posterior: units, chunks, seeds and the count of network calls."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import time
+from collections.abc import Callable
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from recon.likelihood import Measurement
+from recon.noise import CounterNoise
+from recon.posterior import Posterior
+from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS, METHODS, default_levels
+from recon.prior import Prior
+from recon.sampling import sample
+from recon.steps import ancestral
+
+Progress = Callable[[float], None]
+
+
+class CallCounter:
+    """Counts the calls of a prior's denoiser while it lets them through; everything else is the prior's own."""
+
+    def __init__(self, prior: Prior) -> None:
+        self.prior, self.calls = prior, 0
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        self.calls += 1
+        return self.prior.denoise(x, sigma)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.prior, name)
+
+
+def check_fit(measurement: Measurement, prior: Prior) -> None:
+    """Raise a ValueError unless the prior can make images of the measurement's shape."""
+    image, event = measurement.image_shape[1:], prior.shape
+    if prior.any_size:
+        fits = len(image) == 3 and image[0] == event[0] and not (image[1] % prior.multiple or image[2] % prior.multiple)
+        expected = f"({event[0]}, H, W) with H and W multiples of {prior.multiple}"
+    else:
+        fits, expected = tuple(image) == tuple(event), str(tuple(event))
+    if not fits:
+        raise ValueError(f"got a measurement of images {tuple(image)} for a prior of {expected}; "
+                         "choose another prior, or an operator of that size")
+
+
+def method_options(method: str, options: dict | None) -> dict:
+    """The options of a preset, checked against its keywords."""
+    if method not in METHODS:
+        near = difflib.get_close_matches(method, METHODS, 1)
+        raise ValueError(f"got method {method!r}; expected one of {', '.join(METHODS)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    keywords = {name for name, p in inspect.signature(METHODS[method]).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    for name in options or {}:
+        if name not in keywords:
+            near = difflib.get_close_matches(name, keywords, 1)
+            raise ValueError(f"got option {name!r} for method {method!r}; expected one of {sorted(keywords)}"
+                             + (f"; did you mean {near[0]!r}?" if near else ""))
+    return dict(options or {})
+
+
+def _chunks(items: int, samples: int, batch_size: int) -> list[list[tuple[int, int]]]:
+    rows = [(item, s) for s, item in product(range(samples), range(items))]
+    return [rows[i:i + batch_size] for i in range(0, len(rows), batch_size)]
+
+
+def default_batch(image_shape: tuple[int, ...]) -> int:
+    """Rows sampled together: about 2^18 values, at least one."""
+    return max(1, 2**18 // max(1, int(torch.tensor(image_shape[1:]).prod())))
+
+
+def reconstruct(measurement: Measurement, prior: Prior, method: str | None = None, steps: int | None = None, samples: int = 8,
+                seed: int = 0, batch_size: int | None = None, device: torch.device | str | None = None,
+                progress: Progress | None = None, options: dict | None = None) -> Posterior:
+    """Samples of p(x | y) for every item of a measurement.
+
+    Args:
+        measurement: operator, data (B, ...) and noise, in the units of the images' values.
+        prior: see `recon.load_prior`; its units are applied here, once.
+        method: name in `recon.METHODS`; default: the toolkit's own.
+        steps: network calls that each sample may take; default 50.
+        samples: S, posterior samples for each item.
+        seed: of the run; sample s of item b is the same for any batch size and number of samples.
+        batch_size: rows (item, sample) computed together; no influence on the result but rounding.
+        device: where to compute; default: where the prior is.
+        progress: called with the finished fraction of the run.
+        options: keywords of the preset, for example {"zeta": 0.5}.
+
+    Returns:
+        Posterior with samples (S, B, *event) in values, on the CPU.
+
+    Raises:
+        ValueError: method, options, shapes or units do not fit; the message says what would.
+        FloatingPointError: the sampler diverged; the message says at which step.
+    """
+    method = method or DEFAULT_METHOD
+    steps = DEFAULT_STEPS if steps is None else steps
+    options = method_options(method, options)
+    if steps < 1 or samples < 1:
+        raise ValueError(f"got steps={steps} and samples={samples}; expected at least 1 of each")
+    check_fit(measurement, prior)
+    device = torch.device(device) if device is not None else prior.device
+    prior = prior.to(device)
+    normalised = measurement.to(device, prior.dtype).in_units_of(prior).whitened()
+    items, event = measurement.image_shape[0], measurement.image_shape[1:]
+    chunks = _chunks(items, samples, batch_size or default_batch(measurement.image_shape))
+    result = torch.empty((samples, items, *event), dtype=prior.dtype)
+    started, calls = time.monotonic(), 0
+    for number, rows in enumerate(chunks):
+        counter = CallCounter(prior)
+        noise = CounterNoise(seed, [item for item, _ in rows], [s for _, s in rows])
+        with torch.no_grad():
+            plan = METHODS[method](normalised.rows([item for item, _ in rows]), counter, steps, noise, **options)
+            like = torch.empty((len(rows), *event), dtype=prior.dtype, device=device)
+            start = prior.center + plan.sigmas[0] * noise(like)
+            total = len(plan.sigmas) - 1
+            x = sample(plan.denoise, start, plan.sigmas, plan.step, plan.moves, noise,
+                       progress and (lambda i, _: progress((number + i / total) / len(chunks))))  # noqa: B023
+        calls = counter.calls
+        for (item, s), row in zip(rows, prior.to_value(x).cpu(), strict=True):
+            result[s, item] = row
+    mean = result.mean(0)
+    chi_square = measurement.to("cpu", prior.dtype).chi_square(mean)
+    return Posterior(samples=result, nfe=calls, seed=seed, seconds=time.monotonic() - started, chi_square=chi_square)
+
+
+def sample_prior(prior: Prior, n: int, steps: int = 50, seed: int = 0, batch_size: int | None = None,
+                 progress: Progress | None = None, shape: tuple[int, ...] | None = None) -> Tensor:
+    """n unconditional samples in values, (n, *event), by ancestral steps; `shape` for another size than the prior's own."""
+    event = shape or prior.shape
+    batch_size = batch_size or default_batch((1, *event))
+    levels, done = default_levels(prior, steps), []
+    for first in range(0, n, batch_size):
+        rows = range(first, min(n, first + batch_size))
+        noise = CounterNoise(seed, [0] * len(rows), rows)
+        with torch.no_grad():
+            start = prior.center + levels[0] * noise(torch.empty((len(rows), *event), dtype=prior.dtype, device=prior.device))
+            x = sample(prior.denoise, start, levels, ancestral(), (), noise,
+                       progress and (lambda i, _: progress((first + len(rows) * i / steps) / n)))  # noqa: B023
+        done.append(prior.to_value(x).cpu())
+    return torch.cat(done)

@@ -1,0 +1,249 @@
+"""Denoising score matching, read from top to bottom: settings, loss, averaging, loop, saving.
+
+The loss is Karras et al., 2022 (arXiv:2206.00364), section 5: E lambda(sigma) |D(x0 + sigma n, sigma) - x0|^2 with
+lambda = (sigma^2 + data_std^2) / (sigma data_std)^2, which is denoising score matching (Vincent, 2011,
+doi:10.1162/NECO_a_00142) on the noise levels of the chosen SDE with a weight that gives the network F a unit target.
+All randomness of step k comes from (seed, k), so that a resumed run continues bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from recon.checkpoint import load_prior, read_tensors, save_prior, write_tensors
+from recon.networks import NETWORKS
+from recon.prior import ScorePrior, Units, per_item
+from recon.sde import SDE, SDES
+
+BANDS = (0.01, 0.05, 0.2, 0.8, 3.0, 10.0)  # edges of the noise levels that validation reports, normalised units
+
+
+class TrainConfig(BaseModel):
+    """All settings of a training run; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sde: Literal["vp", "ve", "subvp"] = "vp"
+    widths: tuple[int, ...] = (96, 128, 128)
+    blocks: int = Field(1, ge=1)
+    attention: tuple[int, ...] = (1, 2)
+    unshuffle: int = Field(4, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema: int = Field(20_000, ge=1, description="half-life of the weight average, in images")
+    steps: int = Field(20_000, ge=1, description="the run ends after this many steps")
+    hours: float | None = Field(None, gt=0, description="or after this many hours, if sooner")
+    log_sigma_mean: float = Field(-1.0, description="mean of log sigma in training, normalised units")
+    log_sigma_std: float = Field(1.5, gt=0)
+    flip: bool = Field(True, description="mirror images left to right at random")
+    save_minutes: float = Field(5.0, gt=0)
+    seed: int = 0
+    initial: str | None = Field(None, description="prior to start the weights from: a bundled name or a path")
+
+
+def noise_levels(config: TrainConfig, sde: SDE, count: int, generator: torch.Generator) -> Tensor:
+    """Log-normal noise levels (count,) inside the SDE's range, stratified over the batch to lower the variance."""
+    u = (torch.rand((), generator=generator) + torch.arange(count) / count) % 1
+    low, high = ((math.log(s) - config.log_sigma_mean) / config.log_sigma_std for s in (sde.sigma_min, sde.sigma_max))
+    normal = torch.distributions.Normal(0.0, 1.0)
+    low, high = (normal.cdf(torch.tensor(v)) for v in (low, high))
+    z = normal.icdf((low + u * (high - low)).clamp(1e-6, 1 - 1e-6))
+    return (config.log_sigma_mean + config.log_sigma_std * z).exp()
+
+
+def score_matching_loss(prior: ScorePrior, x0: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+    """Weighted denoising error of each image, (B,): the mean over pixels of lambda(sigma) |D - x0|^2."""
+    x = x0 + per_item(sigma, x0) * noise
+    weight = (sigma.square() + prior.data_std**2) / (sigma * prior.data_std).square()
+    return weight * (prior.denoise(x, sigma) - x0).square().flatten(1).mean(1)
+
+
+def draw_batch(images: Tensor, units: Units, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """A random batch (B, C, H, W) in normalised units, flipped left to right at random where the config says so."""
+    index = torch.randint(len(images), (config.batch_size,), generator=generator)
+    x0 = (images[index].float() - units.shift) / units.scale
+    if config.flip:
+        flipped = torch.rand(config.batch_size, generator=generator) < 0.5
+        x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0)
+    return x0
+
+
+@torch.no_grad()
+def validation_losses(prior: ScorePrior, images: Tensor, limit: int = 256) -> dict[str, float]:
+    """Denoising PSNR in dB (of the image's range of 2) over bands of sigma, and the mean weighted loss; same noise each time."""
+    generator = torch.Generator().manual_seed(1234)
+    x0 = prior.from_value(images[torch.linspace(0, len(images) - 1, min(limit, len(images))).long()].float())
+    result, losses = {}, []
+    for low, high in zip(BANDS, BANDS[1:], strict=False):
+        sigma = torch.exp(math.log(low) + (math.log(high) - math.log(low)) * (torch.arange(len(x0)) + 0.5) / len(x0))
+        noise = torch.randn(x0.shape, generator=generator)
+        sigma = sigma[torch.randperm(len(x0), generator=generator)]
+        mse = []
+        for part in torch.arange(len(x0)).split(64):
+            x = x0[part] + per_item(sigma[part], x0[part]) * noise[part]
+            mse.append((prior.denoise(x, sigma[part]) - x0[part]).square().flatten(1).mean(1))
+            losses.append(score_matching_loss(prior, x0[part], sigma[part], noise[part]))
+        result[f"psnr_{low:g}_{high:g}"] = round(float(10 * torch.log10(4 / torch.cat(mse).mean())), 3)
+    return {"loss": round(float(torch.cat(losses).mean()), 5), **result}
+
+
+def _average(target: nn.Module, source: nn.Module, decay: float) -> None:
+    with torch.no_grad():
+        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1 - decay)
+
+
+def train(images: Tensor, validation: Tensor, config: TrainConfig, out: str | Path, *, units: Units | None = None, name: str = "",
+          provenance: dict | None = None, resume: bool = False, progress: Callable[[dict], None] | None = None) -> Path:
+    """Train a prior on images (N, C, H, W) and write `out`/prior.safetensors, state.safetensors and log.jsonl.
+
+    Args:
+        images: training images, uint8 or float, in the units that `units` maps to about [-1, 1].
+        validation: held-out images of the same kind; they never touch a gradient.
+        units: value = scale * x + shift of the images handed in; default: uint8 images to [-1, 1] with values in [0, 1].
+        provenance: where the images come from and under which licence; stored in the prior.
+        resume: continue from `out`/state.safetensors; FileNotFoundError when there is none.
+        progress: called after every step with {"step", "loss", "fraction", ...}.
+
+    Raises:
+        FloatingPointError: five steps in a row gave a loss that is not finite; the last saved state is kept.
+    """
+    out = Path(out)
+    stored = Units(0.5, 0.5, "[0,1]") if units is None else units
+    factor = 255.0 if images.dtype == torch.uint8 and units is None else 1.0  # stored images are values times this
+    handed = Units(stored.scale * factor, stored.shift * factor)
+    sde = _sde_for(config, images, handed)
+    torch.manual_seed(config.seed)
+    arguments = {"channels": images.shape[1], "widths": list(config.widths), "blocks": config.blocks,
+                 "attention": list(config.attention), "unshuffle": config.unshuffle, "dropout": config.dropout}
+    header = {"network": {"name": "unet", "arguments": arguments}, "provenance": provenance or {}}
+    std, spread = _spreads(images, handed)
+    header["spread"] = spread
+    prior = ScorePrior(NETWORKS["unet"](**arguments), tuple(images.shape[1:]), sde, std, stored, name, header)
+    if config.initial:
+        prior.network.load_state_dict(load_prior(config.initial).network.state_dict())
+    average = ScorePrior(NETWORKS["unet"](**arguments), prior.shape, sde, std, stored, name, header)
+    average.network.load_state_dict(prior.network.state_dict())
+    prior.to(memory_format=torch.channels_last), average.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(prior.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    step, seconds, bad = 0, 0.0, 0
+    if resume:
+        step, seconds = _restore(out / "state.safetensors", prior, average, optimiser, config)
+    started = saved = time.monotonic() - seconds
+    saved = time.monotonic()
+    log = out / "log.jsonl"
+    out.mkdir(parents=True, exist_ok=True)
+
+    def finish(final: bool) -> None:
+        elapsed = time.monotonic() - started
+        average.eval()
+        losses = validation_losses(average, validation.float() / factor) if len(validation) else {}
+        average.header["training"] = {
+            "config": config.model_dump(), "steps": step, "images_seen": step * config.batch_size, "seconds": round(elapsed),
+            "threads": torch.get_num_threads(), "training_images": len(images), "validation_images": len(validation),
+            "validation": losses, "code_version": version("recon"), "torch": torch.__version__}
+        _save_state(out / "state.safetensors", prior, average, optimiser, config, step, elapsed)
+        save_prior(out / "prior.safetensors", average)
+        with log.open("a") as stream:
+            stream.write(_json({"step": step, "seconds": round(elapsed, 1), "final": final, "validation": losses}))
+
+    while True:
+        elapsed = time.monotonic() - started
+        fraction = max(step / config.steps, elapsed / (3600 * config.hours) if config.hours else 0.0)
+        if fraction >= 1:
+            break
+        generator = torch.Generator().manual_seed((config.seed << 32) + step)
+        x0 = draw_batch(images, handed, config, generator)
+        sigma = noise_levels(config, sde, len(x0), generator)
+        noise = torch.randn(x0.shape, generator=generator)
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * min(1, (step + 1) / max(1, config.warmup)) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
+        prior.train()
+        loss = score_matching_loss(prior, x0, sigma, noise).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(prior.parameters(), config.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+            seen = (step + 1) * config.batch_size
+            _average(average, prior, 0.5 ** (config.batch_size / min(config.ema, 0.1 * seen + 1)))
+            bad = 0
+        else:
+            bad += 1
+            if bad == 5:
+                raise FloatingPointError(f"got five losses in a row that are not finite, the last at step {step}; expected finite ones; "
+                                         "lower the learning rate and resume")
+        step += 1
+        if progress:
+            progress({"step": step, "loss": float(loss.detach()), "fraction": fraction, "gradient_norm": float(norm)})
+        if step % 50 == 0:
+            with log.open("a") as stream:
+                stream.write(_json({"step": step, "seconds": round(time.monotonic() - started, 1), "loss": round(float(loss.detach()), 5)}))
+        if time.monotonic() - saved > 60 * config.save_minutes:
+            finish(final=False)
+            saved = time.monotonic()
+    finish(final=True)
+    return out / "prior.safetensors"
+
+
+def _json(record: dict) -> str:
+    import json
+    return json.dumps(record) + "\n"
+
+
+def _spreads(images: Tensor, units: Units) -> tuple[float, float]:
+    """Standard deviation of a normalised value, and of the images along their first principal direction."""
+    some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()].float().flatten(1) / units.scale
+    centred = some - some.mean(0)
+    return float(some.std()), float(torch.linalg.eigvalsh(centred @ centred.T / len(some))[-1].clamp(min=0).sqrt())
+
+
+def _sde_for(config: TrainConfig, images: Tensor, units: Units) -> SDE:
+    """The process of the config; VE reaches about the largest distance between two training images (Song and Ermon, 2020)."""
+    if config.sde != "ve":
+        return SDES[config.sde]()
+    some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()].float().flatten(1) / units.scale
+    return SDES["ve"](sigma_high=round(float(torch.cdist(some, some).max()), 2))
+
+
+def _save_state(path: Path, prior: ScorePrior, average: ScorePrior, optimiser: torch.optim.Optimizer, config: TrainConfig,
+                step: int, seconds: float) -> None:
+    tensors = {f"network.{k}": v for k, v in prior.network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.network.state_dict().items()}
+    for i, entry in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{i}.{key}": torch.as_tensor(value) for key, value in entry.items()}
+    write_tensors(path, tensors, {"config": config.model_dump(), "step": step, "seconds": seconds})
+
+
+def _restore(path: Path, prior: ScorePrior, average: ScorePrior, optimiser: torch.optim.Optimizer, config: TrainConfig) -> tuple[int, float]:
+    if not path.is_file():
+        raise FileNotFoundError(f"got resume, but {path} does not exist; expected the folder of an earlier run; train without resume")
+    tensors, header = read_tensors(path)
+    if TrainConfig(**header["config"]).model_dump(exclude={"steps", "hours", "save_minutes"}) != config.model_dump(exclude={"steps", "hours", "save_minutes"}):
+        raise ValueError(f"got settings that differ from those of {path}; expected the same but for steps, hours and save_minutes; "
+                         "train anew into another folder")
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+    prior.network.load_state_dict(part("network."))
+    average.network.load_state_dict(part("average."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in part("optimiser.").items():
+        index, entry = key.split(".", 1)
+        state.setdefault(int(index), {})[entry] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return header["step"], header["seconds"]
