@@ -10,21 +10,11 @@ from operators.blur import blur
 from operators.ct import ct
 from operators.fbp import fbp
 from operators.inpaint import inpaint
-from operators.linear import (
-    Adjoint,
-    Compose,
-    FromFunctions,
-    LinearOperator,
-    Operator,
-    Scaled,
-    Stack,
-    Sum,
-    dense_matrix,
-    dot_test,
-)
+from operators.linear import Adjoint, Compose, FromFunctions, LinearOperator, Operator, Scaled, Stack, Sum
 from operators.noise import Gaussian
+from operators.probes import dense_matrix, dot_test, operator_norm
 from operators.resample import downsample
-from operators.solve import cg, conjugate_residuals, operator_norm
+from operators.solve import cg, conjugate_residuals
 
 OPERATORS = {
     "identity": identity,
@@ -36,6 +26,6 @@ OPERATORS = {
 
 __all__ = [
     "OPERATORS", "Adjoint", "Compose", "Dense", "FromFunctions", "Gaussian", "Identity", "LinearOperator",
-    "Operator", "Scaled", "Stack", "Sum", "cg", "conjugate_residuals", "dense_matrix", "dot_test", "fbp", "from_skimage",
-    "operator_norm", "to_skimage",
+    "Operator", "Scaled", "Stack", "Sum", "cg", "conjugate_residuals", "dense_matrix", "dot_test", "fbp",
+    "from_skimage", "operator_norm", "to_skimage",
 ]

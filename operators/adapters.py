@@ -1,8 +1,8 @@
 """Sinograms of scikit-image, both ways.
 
-scikit-image keeps the detector on the first axis and the angles, in degrees, on the second. It rotates about pixel
-(N // 2, N // 2), seen by bin N // 2: half a pixel off the geometric centre where N is even. Angles turn as ours do.
-That geometry is stated to `ct`, so nothing is resampled.
+scikit-image keeps the detector on the first axis and the angles, in degrees, on the second. It rotates about
+pixel (N // 2, N // 2), seen by bin N // 2: half a pixel off the geometric centre where N is even. Angles turn
+as ours do. That geometry is stated to `ct`, so nothing is resampled.
 """
 
 from __future__ import annotations

@@ -21,10 +21,11 @@ EXACT_GRAM_SIZE = 3000  # up to this many data, one eigendecomposition (seconds)
 class ParallelBeamTransform(LinearOperator):
     """y[a, k] = mean over the rays of bin k at angle a of the line integral of x [value mm].
 
-    A sparse matrix with its transpose, so that the adjoint is exactly matched: 16 bytes for each of about
-    2.3 H W angles entries where bins are as wide as pixels (256 x 256 pixels, 180 views: 2.7e7 entries, 0.43 GB,
-    3 s to set up). Its weights have the precision of float32; float64 data are served by a float64 copy. With up
-    to 3000 data A A^H is diagonalised on first use, which makes solves exact and fast; above, they are iterative.
+    A sparse matrix with its transpose, so that the adjoint is exactly matched: 16 bytes for each of about 2.3
+    H W angles entries where bins are as wide as pixels (256 x 256 pixels, 180 views: 2.7e7 entries, 0.43 GB,
+    3 s to set up). Its weights have the precision of float32; float64 data are served by a float64 copy. With
+    up to 3000 data A A^H is diagonalised on first use, which makes solves exact and fast; above, they are
+    iterative.
 
     Args:
         geometry: Where the rays run.

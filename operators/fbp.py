@@ -1,7 +1,8 @@
 """Filtered backprojection of parallel-beam data, the classical reconstruction.
 
-f = sum over angles of weight x backprojection of the data convolved with the ramp filter. The ramp is sampled in
-space, not in frequency, so that its mean is right (sampled in frequency it loses the constant part of the image).
+f = sum over angles of weight x backprojection of the data convolved with the ramp filter. The ramp is sampled
+in space, not in frequency, so that its mean is right (sampled in frequency it loses the constant part of the
+image).
 
 Reference: Kak and Slaney, "Principles of Computerized Tomographic Imaging", 1988, section 3.3, eq. 61.
 """

@@ -1,9 +1,9 @@
 """The geometry of parallel-beam tomography, as a value apart from the operator.
 
-The image lies on a grid of square pixels; x runs to the right (columns), y upwards (against the rows), and the
-origin is the rotation centre. The ray of angle theta and offset t is {x cos(theta) + y sin(theta) = t}; bin k of the
-detector covers the rays with |t - t_k| < detector_spacing_mm / 2. At theta = 0 rays run along the columns, from bin
-to bin to the right.
+The image lies on a grid of square pixels; x runs to the right (columns), y upwards (against the rows), and
+the origin is the rotation centre. The ray of angle theta and offset t is {x cos(theta) + y sin(theta) = t};
+bin k of the detector covers the rays with |t - t_k| < detector_spacing_mm / 2. At theta = 0 rays run along
+the columns and bins follow each other to the right.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def parallel_beam(
         detectors: Number of bins; by default as many as cover the image's diagonal.
         spacing_mm: Side of a pixel.
         detector_spacing_mm: Width of a bin; by default that of a pixel.
-        centre: (row, column) of the rotation centre in pixels; by default the geometric centre, (H-1)/2, (W-1)/2.
+        centre: (row, column) of the rotation centre in pixels; by default the geometric centre.
         detector_centre: Bin on which the rotation centre falls; by default the middle, (detectors - 1) / 2.
 
     Raises:
-        ValueError: an argument is out of range; angles are NaN, look like degrees, or are duplicated. The text
-            names all that is wrong with the angles at once, and the remedy.
+        ValueError: an argument is out of range; angles are NaN, look like degrees, or are duplicated. The
+            text names all that is wrong with the angles at once, and the remedy.
     """
     shape = image_shape(shape)
     spacing = finite_float("spacing_mm", spacing_mm, low=0.0, above=True)
@@ -90,7 +90,8 @@ def parallel_beam(
     detectors = positive_int("detectors", detectors)
     middle = real_array("centre", [(n - 1) / 2 for n in shape] if centre is None else centre)
     if middle.shape != (2,):
-        raise fault("centre", centre, "(row, column) in pixels", f"e.g. centre={tuple(n // 2 for n in shape)}")
+        raise fault("centre", centre, "(row, column) in pixels",
+                    f"e.g. centre={tuple(n // 2 for n in shape)}")
     on_detector = (detectors - 1) / 2 if detector_centre is None else detector_centre
     return ParallelBeam(
         shape, _checked_angles(angles), detectors, spacing, bin_width, tuple(middle.tolist()),

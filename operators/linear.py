@@ -317,24 +317,3 @@ class Stack(LinearOperator):
         device = next(mask.device for mask in masks if mask is not None)
         full = [torch.ones((), dtype=torch.bool, device=device) if mask is None else mask for mask in masks]
         return torch.cat([m.expand(A.out_shape).flatten() for m, A in zip(full, self.operators, strict=True)])
-
-
-def dot_test(A: LinearOperator, dtype: torch.dtype = torch.float64, seed: int = 0) -> float:
-    """|<A x, y> - <x, A^H y>| / (|A x| |y|) for unit normal x and y: zero but for rounding, if A is right."""
-    generator = torch.Generator().manual_seed(seed)
-    device = next(A.buffers(), torch.empty(0)).device
-    x = torch.randn(A.in_shape, generator=generator, dtype=torch.float64).to(device, dtype)
-    y = torch.randn(A.out_shape, generator=generator, dtype=torch.float64).to(device, dtype)
-    with torch.no_grad():
-        Ax, Ahy = A(x).double(), A.adjoint(y).double()
-    x, y = x.double(), y.double()
-    gap = (Ax * y).sum() - (x * Ahy).sum()
-    return (gap.abs() / (Ax.norm() * y.norm()).clamp_min(torch.finfo(torch.float64).tiny)).item()
-
-
-def dense_matrix(A: LinearOperator, dtype: torch.dtype = torch.float64) -> Tensor:
-    """The matrix of A, (out_size, in_size), by applying A to each unit image; for small operators."""
-    device = next(A.buffers(), torch.empty(0)).device
-    units = torch.eye(math.prod(A.in_shape), dtype=dtype, device=device)
-    with torch.no_grad():
-        return A(units.unflatten(1, A.in_shape)).flatten(1).T.contiguous()

@@ -1,7 +1,7 @@
 """Down-sampling by a whole factor: block means, and bicubic interpolation with antialiasing.
 
-Both are separable, y = R x C^T with one small matrix for each axis, so their singular vectors are outer products
-of those of R and C.
+Both are separable, y = R x C^T with one small matrix for each axis, so their singular vectors are outer
+products of those of R and C.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class BlockMean(LinearOperator):
         size = self.out_shape[0] * self.out_shape[1]
         unflatten = FromFunctions((size,), self.out_shape, lambda c: c.unflatten(-1, self.out_shape),
                                   lambda y: y.flatten(-2))
-        return unflatten, torch.full((size,), 1.0 / self.factor, dtype=torch.float64), unflatten.H @ (float(self.factor) * self)
+        s = torch.full((size,), 1.0 / self.factor, dtype=torch.float64)
+        return unflatten, s, unflatten.H @ (float(self.factor) * self)
 
 
 class Separable(LinearOperator):

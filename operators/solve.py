@@ -1,4 +1,4 @@
-"""Iterative linear algebra for batches: conjugate gradients and residuals, the power iteration.
+"""Linear algebra for batches: conjugate gradients, conjugate residuals, damped inverses.
 
 Everything that steers an iteration (step length, stopping) is kept per sample, so that a result never
 depends on its batch mates.
@@ -28,8 +28,9 @@ def cg(
 ) -> Tensor:
     """Solve apply(z) = b by conjugate gradients, one independent solve per sample.
 
-    After any number of iterations z has the least energy error <z - z*, apply(z - z*)> of its Krylov space, but
-    not the least residual: on ill-conditioned problems rounding can make it diverge. See `conjugate_residuals`.
+    After any number of iterations z has the least energy error <z - z*, apply(z - z*)> of its Krylov space,
+    but not the least residual: on ill-conditioned problems rounding can make it diverge. See
+    `conjugate_residuals`.
 
     Args:
         apply: A symmetric positive definite linear map that treats samples independently.
@@ -126,7 +127,7 @@ def _ratio(above: Tensor, below: Tensor, active: Tensor) -> Tensor:
 
 
 def _report(active: Tensor, rr: Tensor, goal: Tensor, tolerance: float, max_iterations: int | None) -> None:
-    """Warn if the default number of iterations was used up; a number chosen by the caller is his."""
+    """Warn if the default number of iterations was used up; one that the caller chose is meant."""
     if max_iterations is not None or not bool(active.any()):
         return
     left = tolerance * (rr[active] / goal[active]).amax().sqrt().item()
@@ -135,33 +136,6 @@ def _report(active: Tensor, rr: Tensor, goal: Tensor, tolerance: float, max_iter
         f"expected {tolerance:.1e}; the problem is ill-conditioned, so raise rho or accept it",
         RuntimeWarning, stacklevel=3,
     )
-
-
-def operator_norm(A, iterations: int = 200, tolerance: float = 1e-4, seed: int = 0) -> float:
-    """Largest singular value |A|, by power iteration on A^H A.
-
-    Args:
-        A: A linear operator with `in_shape`, `forward` and `adjoint`.
-        iterations: Most iterations taken.
-        tolerance: Stop when the estimate grows by less than this share in one iteration.
-        seed: Of the random start.
-
-    Returns:
-        An estimate from below. Step sizes built on it should leave a margin of a percent.
-    """
-    where = next(A.buffers(), torch.empty(0))
-    start = torch.randn(A.in_shape, generator=torch.Generator().manual_seed(seed))
-    v = start.to(where.device)
-    norm = 0.0
-    with torch.no_grad():
-        for _ in range(iterations):
-            v = v / v.norm()
-            w = A(v)
-            last, norm = norm, w.norm().item()
-            if norm == 0.0 or norm - last <= tolerance * norm:
-                break
-            v = A.adjoint(w)
-    return norm
 
 
 def damped_inverse(eigenvalues: Tensor, rho: Tensor, largest: float | Tensor = 1.0) -> Tensor:

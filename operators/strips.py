@@ -1,8 +1,8 @@
 """The system matrix of parallel-beam tomography by strip integrals.
 
 An entry is the mean, over the rays of one detector bin, of their length in one pixel [mm]: the exact model of
-square pixels seen by bins of a finite width, whatever the ratio of the two. Seen at an angle, a square casts a
-trapezoid, so each entry is a difference of two values of the trapezoid's integral.
+square pixels seen by bins of a finite width, whatever the ratio of the two. Seen at an angle, a square casts
+a trapezoid, so each entry is a difference of two values of the trapezoid's integral.
 
 Reference: Lo, "Strip and line path integrals with a square pixel matrix", 1988.
 """
