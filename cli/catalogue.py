@@ -1,11 +1,11 @@
-"""What the commands can name, in words; kept here so that help and `recon info` need no torch. A test holds it to the code."""
+"""What the commands can name, in words: help and `recon info` need no torch. A test holds it to the code."""
 
 from __future__ import annotations
 
 OPERATORS = {
     "identity": "y = x: denoising",
-    "inpaint": "pixels seen or not: --keep SHARE, --mask FILE (white = kept) or --box TOP,LEFT,HEIGHT,WIDTH (hidden)",
-    "blur": "convolution: --std PIXELS, --kernel FILE or --motion LENGTH_PX,ANGLE_DEG; --boundary circular|zero",
+    "inpaint": "some pixels: --keep SHARE, --mask FILE (white = kept), --box TOP,LEFT,HEIGHT,WIDTH (hidden)",
+    "blur": "convolution: --std PIXELS, --kernel FILE, --motion LENGTH,ANGLE_DEG; --boundary circular|zero",
     "downsample": "lower resolution: --factor N; --kernel average|bicubic",
     "ct": "parallel-beam projections: --angles COUNT or START:STOP:COUNT in degrees; --detectors N",
 }

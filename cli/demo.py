@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from cli import options as o
 
@@ -18,21 +14,22 @@ TASKS = {
 
 
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, new or empty.")] = Path("recon-demo"),
-    samples: Annotated[int, typer.Option(min=2, max=64, help="Draws from the posterior for each task.")] = 8,
-    method: o.Method = None, steps: o.Steps = None, device: o.Device = None, overwrite: o.Overwrite = False, json: o.Json = False,
+    output: o.Output = Path("recon-demo"), samples: o.Samples = 8, method: o.Method = None,
+    steps: o.Steps = None, device: o.Device = None, overwrite: o.Overwrite = False, json: o.Json = False,
 ) -> None:
     """Degrade a bundled real head CT image in two ways, reconstruct it, and write pictures and a report.
 
     Example: recon demo -o out/
     """
     import data
-    from cli import measure, priors, restore, results, spec
+    from cli import fit, measure, priors, restore, results, spec
     from cli import output as out
-    from cli.run_record import Run
+    from cli.run_record import Run, show
 
     image, path = data.sample_path(IMAGE), priors.find(PRIOR)
-    run = Run("demo", {"image": IMAGE, "prior": PRIOR, "samples": samples, "method": method, "steps": steps, "device": device})
+    run = Run("demo", {
+        "image": IMAGE, "prior": PRIOR, "samples": samples, "method": method, "steps": steps,
+        "device": device})
     with out.folder(output, overwrite, []) as folder:
         where = restore.choose_device(device)
         network = priors.load(path, where)
@@ -40,16 +37,14 @@ def demo(
         run.hash_inputs([image, path])
         finished = []
         for name, (title, operator, flags, rivals) in TASKS.items():
-            task, stored = measure.simulated(values, operator, spec.OperatorFlags(**flags), NOISE, SEED, "[0,1]")
+            flags = spec.OperatorFlags(**flags)
+            task, stored = measure.simulated(values, operator, flags, NOISE, SEED, network.unit)
             data.write_measurement(folder / f"{name}_measurement.h5", **stored)
             with run.clock(name):
                 result = restore.posterior(task, network, method, steps, samples, SEED, None, where)
                 beside = {shown: restore.classical(task, rival).estimate for shown, rival in rivals.items()}
-            finished.append(results.Finished(task, result, priors.value_range(network), title, name, beside))
-        record = results.publish(folder, "recon demo: one real head CT slice, degraded in two ways", finished,
-                                 priors.facts(network.header), run)
-    if json:
-        print(jsonlib.dumps(record, indent=2))
-        return
-    print(f"{output / 'report.html'}\n{output / 'overview.png'}\n")
-    print(f"next: recon reconstruct {output / 'ct_measurement.h5'} --prior {PRIOR} --samples 4 -o out2/")
+            finished.append(results.Finished(task, result, fit.value_range(network), title, name, beside))
+        title, header = "A real head CT slice, degraded and reconstructed", priors.facts(network.header)
+        record = results.publish(folder, title, finished, header, run)
+    again = f"next: recon reconstruct {output / 'ct_measurement.h5'} --prior {PRIOR} --samples 4 -o again/"
+    show(record, json, [output / "report.html", output / "overview.png", again])

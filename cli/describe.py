@@ -1,4 +1,4 @@
-"""What `recon info` says, as plain dictionaries: of the installation, a prior, an operator, a method, or a file."""
+"""What `recon info` says, as plain dictionaries: of the installation, a name, or a file."""
 
 from __future__ import annotations
 
@@ -95,10 +95,11 @@ def file(path: Path) -> dict[str, str]:
         return measurement(path)
     found = data.read_images(path)
     values = found.values
+    count, channels, height, width = values.shape
     return {
         "kind": kind,
-        "images": f"{len(values)} of {values.shape[2]} x {values.shape[3]}, {values.shape[1]} channel(s), {values.dtype}",
-        "values": f"{values.min():g} .. {values.max():g}, read as unit {found.unit} after division by {found.value_max:g}",
+        "images": f"{count} of {height} x {width}, {channels} channel(s), {values.dtype}",
+        "values": f"{values.min():g} .. {values.max():g}, divided by {found.value_max:g}: unit {found.unit}",
         **{key: str(found.attrs[key]) for key in ("licence", "source") if key in found.attrs},
     }
 

@@ -1,4 +1,4 @@
-"""Every failure in one form: what went wrong, where, what was found, what was expected, how to mend it; then the exit code.
+"""Every failure in one form: what went wrong, where, what was found and expected, how to mend it.
 
 error E-RANGE: values outside the range of the prior
   where     photo.npy
@@ -55,7 +55,7 @@ def refusing(code: str, title: str, where: str, exit_code: int, fix: str = "") -
 
 
 def split(text: str) -> tuple[str, str, str]:
-    """The parts of `got X; expected Y; remedy`, or `name: got X; ...`; a text of another form is all `found`."""
+    """The parts of `[name: ]got X; expected Y; remedy`; a text of another form is all `found`."""
     found, expected, remedy = [*(part.strip() for part in text.split(";", 2)), "", ""][:3]
     found = re.sub(r"^(?:(.{1,40}?): )?got ", lambda match: f"{match[1]}: " if match[1] else "", found)
     return found, expected.removeprefix("expected "), remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +12,14 @@ from cli.errors import usage
 from cli.run_record import Run
 from data.errors import InputRefused
 
+if TYPE_CHECKING:
+    from data import ResultFile
+
 
 def images(
     path: Path, items: str | None, subset: str | None, to_gray: bool, run: Run
 ) -> tuple[np.ndarray, str]:
-    """Images (N, C, H, W) float32 and their unit; `items` and `subset` choose from files that hold several."""
+    """Images (N, C, H, W) float32 and their unit; `items`, `subset` choose from files of several."""
     found = data.read_images(path, subset=subset, to_gray=to_gray)
     for note in found.notes:
         run.note(note)
@@ -43,55 +47,47 @@ def chosen(items: str | None, count: int) -> slice:
     return wanted
 
 
-def truth(
+def reference(
     path: Path | None,
     items: str | None,
     subset: str | None,
     to_gray: bool,
-    stored: np.ndarray | None,
-    shape: tuple[int, ...],
+    stored: ResultFile,
     where: Path,
     run: Run,
 ) -> np.ndarray:
-    """The images (B, C, H, W) that a result is compared with: from a file, else those stored beside the result.
+    """The images (B, C, H, W) that a result is compared with: from a file, else what the result stores.
 
     Args:
         path: image, array, `images` file or measurement file; None for the stored truth.
-        stored: truth in the result file, or None.
-        shape: (B, C, H, W) of the result.
-        where: the result, for messages.
+        stored: the result.
+        where: its file, for messages.
     """
+    shape = stored.reconstruction.shape
     if path is None:
-        if stored is None:
+        if stored.attrs.get("truth") is None:
+            fix = "name the true image with --truth"
             raise usage(
-                "no truth to compare with",
-                str(where),
-                "a result without truth",
-                "--truth IMAGE or FILE",
-                "name the true image with --truth",
+                "no truth to compare with", str(where), "a result without truth", "--truth IMAGE or FILE", fix
             )
-        return stored
+        return stored.attrs["truth"]
     if data.is_measurement(path):
-        reference = data.read_measurement(path).x
-        if reference is None:
+        found = data.read_measurement(path).x
+        if found is None:
+            fix = "name the true image instead"
             raise InputRefused(
-                "E-LAYOUT",
-                "the measurement holds no truth",
-                f"{path}:/x",
-                "nothing",
-                "the true images",
-                "name the true image instead",
+                "E-LAYOUT", "the measurement holds no truth", f"{path}:/x", "nothing", "images", fix
             )
-        reference = reference[chosen(items, len(reference))]
+        found = found[chosen(items, len(found))]
     else:
-        reference, _ = images(path, items, subset, to_gray, run)
-    if reference.shape != shape:
+        found, _ = images(path, items, subset, to_gray, run)
+    if found.shape != shape:
+        fix = "choose the same images with --items and --subset, or --to-gray"
         raise InputRefused(
-            "E-SHAPE",
-            "result and truth are of different shape",
-            str(path),
-            " x ".join(map(str, reference.shape)),
-            " x ".join(map(str, shape)) + " (items, channels, height, width)",
-            "choose the same images with --items and --subset, or --to-gray",
+            "E-SHAPE", "result and truth differ in shape", str(path), sizes(found.shape), sizes(shape), fix
         )
-    return reference
+    return found
+
+
+def sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) + " (items, channels, height, width)"

@@ -1,21 +1,24 @@
-"""What is to be reconstructed: a measurement from a file, or from a degraded image and the flags that describe how."""
+"""What is to be reconstructed: a measurement from a file, or from a degraded image and flags that say how."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import data
-from cli import priors, spec
+from cli import spec
 from cli.errors import INPUT, USAGE, refusing, usage
+from cli.images import chosen
 from cli.run_record import Run
 from data.errors import InputRefused
 
 if TYPE_CHECKING:
-    from recon import Measurement, Prior
+    from torch import Tensor
+
+    from recon import Measurement
 
 QUANTISATION = 1 / 255
 MEASUREMENT = 2**32 - 1  # the sample number of measurement noise
@@ -74,16 +77,24 @@ def from_file(
         raise InputRefused(
             "E-OPERATOR", "unknown operator", f"{path}:/operator", name, ", ".join(OPERATORS), "update recon"
         )
-    y = torch.from_numpy(stored.y)
+    for note in stored.notes:
+        run.note(note)
+    wanted = chosen(items, len(stored.y))
+    y, x = (None if part is None else torch.from_numpy(part[wanted]) for part in (stored.y, stored.x))
     with refusing("E-OPERATOR", "operator cannot be built", f"{path}:/operator", INPUT):
         built = OPERATORS[name](**stored.operator["parameters"])
     sigma = stored.noise["sigma"]
     if noise is not None:
         sigma = spec.sigma(noise, float(y.abs().max()))
-        run.note(f"noise level {sigma:g} from --noise replaces {stored.noise['sigma']:g} of {path.name}")
+        run.note(f"noise level {sigma:g} from --noise replaces that of {path.name}")
     with refusing("E-GEOMETRY", "measurement does not fit its operator", f"{path}:/y", INPUT):
-        measurement = recon.Measurement(built, y, Gaussian(sigma))
-    return Task(measurement, stored.x, stored.unit)
+        measurement = recon.Measurement(built, with_channel(y, len(built.out_shape)), Gaussian(sigma))
+    return Task(measurement, None if x is None else with_channel(x, 2).float().numpy(), stored.unit)
+
+
+def with_channel(images: Tensor, axes: int) -> Tensor:
+    """(B, 1, ...) where a file of grey images leaves the channel out; `axes` is the number of axes after it."""
+    return images[:, None] if images.ndim == axes + 1 else images
 
 
 def simulated(
@@ -170,67 +181,3 @@ def from_image(
         run.note(f"no --noise given: sigma {level:.4f} (one step of 8-bit values) is assumed")
     with refusing("E-USAGE", "noise level cannot be used", "--noise", USAGE):
         return Task(recon.Measurement(built, y, Gaussian(level)), None, image.unit)
-
-
-def for_prior(task: Task, prior: Prior, where: str, run: Run) -> Task:
-    """The task as the prior takes it: unit, channels, range checked; padded where the size asks for it."""
-    check_values(task, prior, where)
-    if task.unit in ("", "raw"):
-        task = replace(task, unit=prior.unit)
-    return fitted(task, priors.fitting_size(task.measurement.operator.in_shape[-2:], prior), where, run)
-
-
-def fitted(task: Task, size: tuple[int, int], where: str, run: Run) -> Task:
-    """The task with its image padded to `size`: the border is unobserved, and cropped from the result.
-
-    Only operators that act pixel by pixel can be padded so; for the others the size is part of the measurement.
-    """
-    import torch
-    from torch.nn.functional import pad
-
-    import recon
-    from operators import OPERATORS
-
-    operator = task.measurement.operator
-    height, width = operator.in_shape[-2:]
-    if (height, width) == size:
-        return task
-    name = operator.spec["name"]
-    if name not in ("inpaint", "identity") or height > size[0] or width > size[1]:
-        raise InputRefused(
-            "E-SIZE",
-            "the prior cannot take images of this size",
-            where,
-            f"{height} x {width}",
-            f"{size[0]} x {size[1]}",
-            f"measure or simulate at {size[0]} x {size[1]}, or take another prior",
-        )
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    border = (left, size[1] - width - left, top, size[0] - height - top)
-    seen = torch.ones(height, width, dtype=torch.bool) if name == "identity" else operator.mask
-    padded = OPERATORS["inpaint"](shape=size, mask=pad(seen, border).numpy())
-    run.note(
-        f"{where} is {height} x {width}; padded to {size[0]} x {size[1]} with unobserved pixels, cropped in the result"
-    )
-    measurement = recon.Measurement(padded, pad(task.measurement.y, border), task.measurement.noise)
-    return replace(task, measurement=measurement, window=(top, left, height, width))
-
-
-def check_values(task: Task, prior: Prior, where: str) -> None:
-    """Refuses data of other channels, another unit, or values that no image of the prior gives."""
-    import torch
-
-    m = task.measurement
-    priors.check_channels(m.y.shape[1], prior, where)
-    if task.unit not in ("", "raw", prior.unit):
-        raise InputRefused(
-            "E-RANGE",
-            "the data are in another unit than the prior",
-            where,
-            task.unit,
-            prior.unit,
-            "take a prior of that unit, or measure images in the prior's unit",
-        )
-    reach = float(m.operator(torch.ones(1, 1, *m.operator.in_shape[-2:])).max())
-    sigma = float(torch.as_tensor(m.noise.sigma).max())
-    priors.check_range(m.y.numpy(), priors.value_range(prior), reach, sigma, prior.unit, where)

@@ -17,9 +17,7 @@ Prior = Annotated[
 Method = Annotated[
     str | None, typer.Option(help="Sampler preset, or fbp, tv, pinv; default: the toolkit's own choice.")
 ]
-Steps = Annotated[
-    int | None, typer.Option(min=1, help="Noise levels of the sampler; default: the method's own.")
-]
+Steps = Annotated[int | None, typer.Option(min=1, help="Network calls for each sample; default 50.")]
 Samples = Annotated[int, typer.Option(min=1, help="Draws from the posterior for each item.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.", rich_help_panel=RUNNING)]
 Device = Annotated[

@@ -1,47 +1,62 @@
-"""Where results go: an output is new, or replaced on purpose; one process at a time; nothing is left behind by a failure."""
+"""Where results go: one process at a time, and a failure leaves nothing behind."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
-from cli.errors import RESOURCES, USAGE
+import data
+from cli.errors import RESOURCES
 from data.errors import InputRefused
 
 LOCK = ".recon.lock"
+ROOM = 2**25  # bytes that a small result with its report takes
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder` against other recon processes; the lock goes with the process, however that ends."""
-    path = folder / LOCK
-    stream = path.open("a+")
+def folder(path: Path, overwrite: bool, inputs: list[Path | None], resume: bool = False) -> Iterator[Path]:
+    """The output folder, checked, made and locked; if the body fails, folders made here go again where empty.
+
+    Args:
+        overwrite, resume: whether a filled folder is taken.
+        inputs: files that are read (None: not given); none of them may be the output.
+    """
+    refuse_locked(path)
+    data.output_folder(path, overwrite, resume, [source for source in inputs if source is not None], ROOM)
+    made = [place for place in (path, *path.parents) if not place.exists()]
+    path.mkdir(parents=True, exist_ok=True)
     try:
-        if not take(stream):
-            raise InputRefused(
-                "E-LOCKED",
-                "another recon process writes here",
-                str(folder),
-                f"lock {path} is held",
-                "an output of one process",
-                "wait for it to end, or choose another -o",
-                exit_code=RESOURCES,
-            )
-        yield
-        path.unlink(missing_ok=True)
-    finally:
-        stream.close()
+        with (path / LOCK).open("a") as stream:
+            if not take(stream):
+                raise locked(path)
+            try:
+                yield path
+            finally:
+                (path / LOCK).unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):  # a folder that holds something stays
+            for place in made:
+                place.rmdir()
+        raise
 
 
-def take(stream) -> bool:
-    """Whether the lock file could be locked; where the system has no such locks it always can."""
+def refuse_locked(path: Path) -> None:
+    """Refuses a folder in which another process works; the lock of a process that died is removed."""
+    lock = path / LOCK
+    if lock.is_file():
+        with lock.open("a") as stream:
+            if not take(stream):
+                raise locked(path)
+            lock.unlink()
+
+
+def take(stream: IO[str]) -> bool:
+    """Whether the lock file could be locked; the system frees it when the process ends, however it ends."""
     try:
         import fcntl
-    except ImportError:
+    except ImportError:  # no such locks on this system
         return True
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,37 +65,13 @@ def take(stream) -> bool:
     return True
 
 
-@contextmanager
-def file(path: Path, overwrite: bool, inputs: list[Path]) -> Iterator[Path]:
-    """A path beside `path` to write to; it becomes `path` when the body succeeds, and goes when it fails."""
-    check_file(path, overwrite, inputs)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=".recon-", dir=path.parent))
-    try:
-        yield beside / path.name
-        os.replace(beside / path.name, path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def check_file(path: Path, overwrite: bool, inputs: list[Path]) -> None:
-    """Refuses an output file that exists, is an input, is a folder, or lies where nothing may be written."""
-
-    def refuse(title: str, found: str, fix: str) -> InputRefused:
-        return InputRefused("E-OUTPUT", title, f"-o {path}", found, "a new file", fix, exit_code=USAGE)
-
-    if any(path.resolve() == source.resolve() for source in inputs):
-        raise refuse(
-            "the output is the input", "the same file", "choose another -o; inputs are never modified"
-        )
-    if path.is_dir():
-        raise refuse("the output is a folder", "a folder", f"-o {path / 'scan.h5'}")
-    if path.exists() and not overwrite:
-        raise refuse(
-            "the output exists", f"a file of {path.stat().st_size} bytes", "--overwrite, or another -o"
-        )
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK)):
-        raise refuse(
-            "nothing can be written there", f"{parent} is read-only or no folder", "choose another -o"
-        )
+def locked(path: Path) -> InputRefused:
+    return InputRefused(
+        "E-LOCKED",
+        "another recon process writes here",
+        str(path),
+        f"{LOCK} is held",
+        "an output of one process",
+        "wait for it to end, or choose another -o",
+        exit_code=RESOURCES,
+    )

@@ -1,4 +1,4 @@
-"""Arrays to PNG files whose scale is known: every picture carries the values of its darkest and brightest colour."""
+"""Arrays to PNG files of known scale: every picture carries the values of its first and last colour."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ def image(
     return Picture(name, title, values, *scale, GREY, unit, caption)
 
 
-def spread(name: str, title: str, values: np.ndarray, unit: str = "", caption: str = "") -> Picture:
-    """A map that begins at zero; its scale ends at the largest value."""
-    return Picture(name, title, values, 0.0, float(values.max()) or 1.0, HEAT, unit, caption)
+def spread(name: str, title: str, values: np.ndarray, unit: str = "") -> Picture:
+    """A map that begins at zero; its scale ends at the largest value, which the caption states."""
+    top = float(values.max()) or 1.0
+    return Picture(name, title, values, 0.0, top, HEAT, unit, f"0 (dark) to {top:.2g}")
 
 
 def full_range(values: np.ndarray) -> tuple[float, float]:
@@ -94,30 +95,25 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
     return sheet
 
 
-def overview(path: Path, rows: list[tuple[str, list[Picture]]]) -> Path:
-    """One figure: a labelled row of pictures per item, titles and captions above, colour bars where maps are."""
+def overview(path: Path, labels: list[str], rows: list[list[Picture]]) -> Path:
+    """One figure: a labelled row of pictures per item, each with its title and caption."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    width = max(len(pictures) for _, pictures in rows)
+    width = max(len(row) for row in rows)
     figure = Figure(figsize=(2.1 * width, 2.5 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), width, squeeze=False)
-    for line, (label, pictures) in zip(axes, rows, strict=True):
+    for line, label, row in zip(axes, labels, rows, strict=True):
         for axis in line:
             axis.set_axis_off()
-        line[0].text(
-            -0.06, 0.5, label, transform=line[0].transAxes, rotation=90, ha="right", va="center", fontsize=9
-        )
-        for axis, picture in zip(line, pictures, strict=False):
+        where = {"transform": line[0].transAxes, "rotation": 90, "ha": "right", "va": "center", "fontsize": 9}
+        line[0].text(-0.06, 0.5, label, **where)
+        for axis, picture in zip(line, row, strict=False):
             values, low, high = picture.pixels()
-            axis.imshow(
-                np.clip((np.moveaxis(values, 0, -1) - low) / ((high - low) or 1), 0, 1).squeeze(),
-                cmap="gray",
-                vmin=0,
-                vmax=1,
-                aspect="equal" if values.shape[1] * 2 > values.shape[2] else "auto",
-            )
+            shown = np.clip((np.moveaxis(values, 0, -1) - low) / ((high - low) or 1), 0, 1).squeeze()
+            wide = shown.shape[1] > 2 * shown.shape[0]  # a sinogram of few angles would be a thin stripe
+            axis.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect="auto" if wide else "equal")
             axis.set_title("\n".join(filter(None, (picture.title, picture.caption))), fontsize=8)
     figure.savefig(path, dpi=150)
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +9,16 @@ import typer
 
 from cli import options as o
 
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Measurement file, or image with --operator.")]
+
 
 def reconstruct(
-    measured: Annotated[Path, typer.Argument(metavar="INPUT", help="Measurement file, or a degraded image with --operator.")],
-    output: o.Output, prior: o.Prior = None, method: o.Method = None, steps: o.Steps = None, samples: o.Samples = 8,
-    seed: o.Seed = 0, operator: o.Operator = None, noise: o.Noise = None, angles: o.Angles = None, detectors: o.Detectors = None,
-    keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None, std: o.Std = None, kernel: o.Kernel = None,
-    motion: o.Motion = None, boundary: o.Boundary = None, factor: o.Factor = None, to_gray: o.ToGray = False,
-    items: o.Items = None, device: o.Device = None, batch_size: o.BatchSize = None, overwrite: o.Overwrite = False,
+    measured: Input, output: o.Output, prior: o.Prior = None, method: o.Method = None, steps: o.Steps = None,
+    samples: o.Samples = 8, seed: o.Seed = 0, operator: o.Operator = None, noise: o.Noise = None,
+    angles: o.Angles = None, detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None,
+    box: o.Box = None, std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None,
+    boundary: o.Boundary = None, factor: o.Factor = None, to_gray: o.ToGray = False, items: o.Items = None,
+    device: o.Device = None, batch_size: o.BatchSize = None, overwrite: o.Overwrite = False,
     json: o.Json = False, config: o.Config = None,
 ) -> None:
     """Draw from the posterior: mean, spread, samples, and a report that says what to trust.
@@ -29,35 +30,34 @@ def reconstruct(
     recon reconstruct photo.png --operator inpaint --mask mask.png --prior headct-64 -o out/
     """
     import data
-    from cli import catalogue, measure, priors, restore, results, spec
+    from cli import catalogue, fit, measure, priors, restore, results, spec
     from cli import output as out
-    from cli.run_record import Run
+    from cli.run_record import Run, show
 
-    known = [*catalogue.METHODS, *catalogue.CLASSICAL]
-    classical = method is not None and spec.known("method", method, known) in catalogue.CLASSICAL
-    kind = data.sniff(measured)
+    if method is not None:
+        spec.known("method", method, [*catalogue.METHODS, *catalogue.CLASSICAL])
+    kind, classical = data.sniff(measured), method in catalogue.CLASSICAL
     path = None if classical else priors.find(prior)
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
     run = Run("reconstruct", {
-        "input": measured, "prior": None if classical else prior, "method": method or "default", "steps": steps, "samples": samples,
-        "seed": seed, "operator": operator, **flags.given(), "noise": noise, "device": device, "batch_size": batch_size,
-        "output": output})
+        "input": measured, "prior": None if classical else prior, "method": method or "default",
+        "steps": steps, "samples": samples, "seed": seed, "operator": operator, **flags.given(),
+        "noise": noise, "items": items, "device": device, "batch_size": batch_size, "output": output})
     with out.folder(output, overwrite, [measured, mask, config]) as folder:
-        with run.clock("reading"):
-            if kind == "hdf5":
-                task = measure.from_file(measured, noise, operator, flags, items, run)
-            else:
-                task = measure.from_image(measured, noise, operator, flags, seed, to_gray, run)
-            run.hash_inputs([measured, mask, path])
+        run.hash_inputs([measured, mask, path])
+        if kind == "hdf5":
+            task = measure.from_file(measured, noise, operator, flags, items, run)
+        else:
+            task = measure.from_image(measured, noise, operator, flags, seed, to_gray, run)
         if classical:
             result, header = restore.classical(task, method), None
             scale = results.own_scale(task, result.estimate)
         else:
             where = restore.choose_device(device)
             network = priors.load(path, where)
-            task = measure.for_prior(task, network, measured.name, run)
+            task = fit.for_prior(task, network, measured.name, run)
             result = restore.posterior(task, network, method, steps, samples, seed, batch_size, where)
-            header, scale = priors.facts(network.header), priors.value_range(network)
+            header, scale = priors.facts(network.header), fit.value_range(network)
         done = results.Finished(task, result, scale, "Reconstruction")
         record = results.publish(folder, f"Reconstruction of {measured.name}", [done], header, run)
-    print(jsonlib.dumps(record, indent=2) if json else "\n".join(str(output / name) for name in record["outputs"][:4]))
+    show(record, json, [output / name for name in record["outputs"][:4]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,40 @@ DISCLAIMER = "Research use, not for diagnosis; generated structure may be absent
 
 @dataclass(frozen=True)
 class Section:
-    """One item of a report: pictures in a row, samples below, and what was measured about it."""
+    """One item of a report: pictures in a row, samples below, what was measured, and a judgement."""
 
     title: str
     pictures: list[Picture]
-    samples: list[Picture] = field(default_factory=list)
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    chi_square: float | None = None
+    samples: list[Picture]
+    facts: list[tuple[str, str]]
+    verdict: tuple[str, str]
 
 
-def verdict(chi_square: float | None) -> tuple[str, str]:
-    """A word for the style and a sentence: does the reconstruction explain the data?
+def verdict(chi_square: float | None, of_samples: bool) -> tuple[str, str]:
+    """A word for the style and a sentence: does the result explain the data?
 
     Args:
-        chi_square: mean squared residual of the posterior mean in units of the noise variance.
+        chi_square: mean squared residual over the noise variance, or None.
+        of_samples: whether it is that of posterior samples. Truth and samples are exchangeable under the
+            posterior, so theirs is 1 on average; a best estimate's is lower by the share of noise it fits.
     """
     if chi_square is None:
-        return "none", "No noise level is known, so the fit to the data was not judged."
+        return "none", "The data are stated to be without noise, so the fit to them was not judged."
+    whose = "Residual chi-square of the samples" if of_samples else "Residual chi-square"
     if chi_square > 2:
         return "bad", (
-            f"Residual chi-square {chi_square:.2f}: the reconstruction does not explain the data. The noise is larger than "
-            "stated, the operator is not the true one, or the image is unlike those the prior has seen. "
-            "Do not rely on the interval map."
+            f"{whose} {chi_square:.2f}: the result does not explain the data. The noise is larger than "
+            "stated, the operator is not the true one, the image is unlike those the prior has seen, or the "
+            "sampler took too few steps. Do not rely on the interval map."
         )
-    if chi_square < 0.5:
+    if of_samples and chi_square < 0.5:
         return "odd", (
-            f"Residual chi-square {chi_square:.2f}: closer to the data than their stated noise allows. "
-            "The noise may be smaller than stated."
+            f"{whose} {chi_square:.2f}: closer to the data than their stated noise allows. The noise may be "
+            "smaller than stated, or the method fits noise; the interval map is then too narrow."
         )
-    return "good", f"Residual chi-square {chi_square:.2f}: the data are fitted to their noise (1 is ideal)."
+    return "good", f"{whose} {chi_square:.2f}: the data are explained (" + (
+        "1 is ideal)." if of_samples else "1 or somewhat less is right)."
+    )
 
 
 def write(
@@ -68,7 +73,7 @@ def write(
     embedded = [
         {
             "title": section.title,
-            "verdict": verdict(section.chi_square),
+            "verdict": section.verdict,
             "facts": section.facts,
             "pictures": [embed(picture, folder) for picture in section.pictures],
             "samples": [embed(picture, folder) for picture in section.samples],

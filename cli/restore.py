@@ -1,15 +1,21 @@
-"""One measurement to one result, by a sampler or a classical method; arrays come back in value units, unpadded."""
+"""A measurement to a result, by a sampler or a classical method; arrays come in value units, unpadded."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cli.errors import USAGE, refusing, usage
 from cli.measure import Task
 from cli.run_record import bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recon import Prior
 
 LEVEL = 0.9
 
@@ -21,21 +27,23 @@ class Result:
     Args:
         method: its name.
         estimate: (B, C, H, W), the posterior mean or the classical image.
-        samples: (S, B, C, H, W), or None for a classical method.
-        std, width: (B, C, H, W) spread of the samples and width of the 90 % interval, or None (one sample, classical).
-        chi_square: (B,) of the estimate, or None for noiseless data.
-        nfe: network calls per sample.
+        chi_square: (B,) mean squared residual of the estimate over the noise variance; None without noise.
         seconds: wall-clock.
+        samples: (S, B, C, H, W), or None for a classical method, as all that follows.
+        fit: (B,) mean chi-square of the samples: 1 on average where they are as likely as the truth.
+        std, width: (B, C, H, W) of the samples and of the 90 % interval; None also for a single sample.
+        nfe: network calls per sample.
     """
 
     method: str
     estimate: np.ndarray
-    samples: np.ndarray | None
-    std: np.ndarray | None
-    width: np.ndarray | None
     chi_square: np.ndarray | None
-    nfe: int
     seconds: float
+    samples: np.ndarray | None = None
+    fit: np.ndarray | None = None
+    std: np.ndarray | None = None
+    width: np.ndarray | None = None
+    nfe: int = 0
 
 
 def choose_device(name: str | None) -> str:
@@ -65,14 +73,12 @@ def classical(task: Task, method: str) -> Result:
     with refusing("E-METHOD", f"{method} cannot be used here", f"--method {method}", USAGE):
         estimate = recon.CLASSICAL[method](task.measurement)
     seconds = time.perf_counter() - start
-    return Result(
-        method, task.crop(estimate.numpy()), None, None, None, chi_square(task, estimate), 0, seconds
-    )
+    return Result(method, array(task, estimate), residual(task, estimate), seconds)
 
 
 def posterior(
     task: Task,
-    prior,
+    prior: Prior,
     method: str | None,
     steps: int | None,
     samples: int,
@@ -82,43 +88,35 @@ def posterior(
 ) -> Result:
     """Draws from the posterior and their statistics."""
     import recon
+    from recon.presets import DEFAULT_METHOD
 
-    with (
-        bar("sampling") as progress,
-        refusing("E-METHOD", "these settings cannot work", f"--method {method or 'default'}", USAGE),
-    ):
+    method = method or DEFAULT_METHOD
+    wrong = refusing("E-METHOD", "these settings cannot work", f"--method {method}", USAGE)
+    with bar("sampling") as progress, wrong:
         drawn = recon.reconstruct(
-            task.measurement,
-            prior,
-            method=method,
-            steps=steps,
-            samples=samples,
-            seed=seed,
-            batch_size=batch_size,
-            device=device,
-            progress=progress,
+            task.measurement, prior, method, steps, samples, seed, batch_size, device, progress
         )
+    fits = [residual(task, sample) for sample in drawn.samples]
     several = samples > 1
     return Result(
-        method or "default",
+        method,
         array(task, drawn.mean),
+        residual(task, drawn.mean),
+        drawn.seconds,
         array(task, drawn.samples),
+        None if fits[0] is None else np.mean(fits, 0),
         array(task, drawn.std) if several else None,
         array(task, drawn.width(LEVEL)) if several else None,
-        None if drawn.chi_square is None else drawn.chi_square.cpu().numpy(),
         drawn.nfe,
-        drawn.seconds,
     )
 
 
-def array(task: Task, images) -> np.ndarray:
-    return task.crop(images.detach().cpu().float().numpy())
+def array(task: Task, images: Tensor) -> np.ndarray:
+    """Without padding, as the files store it."""
+    return task.crop(images.cpu().float().numpy())
 
 
-def chi_square(task: Task, estimate) -> np.ndarray | None:
-    """(B,) mean squared residual over the noise variance; None where the data are noiseless."""
-    import torch
-
-    if not bool((torch.as_tensor(task.measurement.noise.sigma) > 0).all()):
-        return None
-    return task.measurement.chi_square(estimate).numpy()
+def residual(task: Task, images: Tensor) -> np.ndarray | None:
+    """(B,) chi-square of images; None where the data are noiseless."""
+    found = task.measurement.chi_square(images.to(task.measurement.y))
+    return found.numpy() if bool(found.isfinite().all()) else None

@@ -1,4 +1,4 @@
-"""A finished reconstruction as files: `result.h5`, PNG previews, `overview.png`, `run.json`, `report.html`."""
+"""A finished reconstruction as files: `result.h5`, PNG previews, overview.png, run.json, report.html."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from cli.run_record import Run, save
 from cli.scores import scores
 from data.checks import RANGES
 
-SHOWN_ITEMS, SHOWN_SAMPLES = 4, 8
+Scores = dict[str, dict[str, Any]]
+SHOWN_ITEMS, SHOWN_SAMPLES, OVERVIEW = 4, 8, 7
 IMAGE_LIKE = ("identity", "inpaint", "blur", "downsample")
 
 
@@ -44,13 +45,24 @@ class Finished:
     def data_range(self) -> float:
         return self.scale[1] - self.scale[0]
 
-    def judge(
-        self, estimate: np.ndarray, samples: np.ndarray | None = None, chi_square: np.ndarray | None = None
-    ) -> dict[str, Any] | None:
-        """Scores of an estimate where the truth is known."""
+    @property
+    def headline(self) -> str:
+        """What the estimate is called in pictures."""
+        return self.result.method.upper() if self.result.samples is None else "Posterior mean"
+
+    @property
+    def key(self) -> str:
+        """What its picture file is called."""
+        return self.result.method if self.result.samples is None else "mean"
+
+    def judge(self) -> Scores:
+        """Scores of the estimate and of the rivals by title, where the truth is known; else nothing."""
         if self.task.truth is None:
-            return None
-        return scores(estimate, self.task.truth, self.data_range, samples, chi_square)
+            return {}
+        truth, result = self.task.truth, self.result
+        own = scores(result.estimate, truth, self.data_range, result.samples, result.chi_square)
+        beside = {title: scores(x, truth, self.data_range, None, None) for title, x in self.rivals.items()}
+        return {self.headline: own, **beside}
 
 
 def input_picture(done: Finished, item: int, prefix: str) -> Picture:
@@ -63,29 +75,25 @@ def input_picture(done: Finished, item: int, prefix: str) -> Picture:
     )
 
 
-def item_pictures(done: Finished, item: int, prefix: str) -> tuple[list[Picture], list[Picture]]:
-    """The pictures of one item, and of its samples."""
+def item_pictures(
+    done: Finished, judged: Scores, item: int, prefix: str
+) -> tuple[list[Picture], list[Picture]]:
+    """The pictures of one item, and of its samples; `judged`: scores by title where the truth is known."""
     result, unit = done.result, done.task.unit
 
     def estimate(key: str, title: str, values: np.ndarray) -> Picture:
-        judged = done.judge(values)
-        own = judged["items"][item] if judged else None
+        own = judged[title]["items"][item] if judged else None
         caption = f"PSNR {own['psnr']:.1f} dB, SSIM {own['ssim']:.3f}" if own else ""
         return pictures.image(f"{prefix}{key}", title, values[item], done.scale, unit, caption)
 
     shown = [input_picture(done, item, prefix)]
-    shown += [estimate(name.lower(), name, values) for name, values in done.rivals.items()]
-    if result.samples is None:
-        shown.append(estimate(result.method, result.method.upper(), result.estimate))
-    else:
-        shown.append(estimate("mean", "Posterior mean", result.estimate))
+    shown += [estimate(title.lower(), title, values) for title, values in done.rivals.items()]
+    shown.append(estimate(done.key, done.headline, result.estimate))
     if done.task.truth is not None:
         shown.append(pictures.image(f"{prefix}truth", "Truth", done.task.truth[item], done.scale, unit))
     if result.std is not None:
         shown.append(pictures.spread(f"{prefix}std", "Standard deviation", result.std[item], unit))
-        shown.append(
-            pictures.spread(f"{prefix}width90", "Width of the 90 % interval", result.width[item], unit)
-        )
+        shown.append(pictures.spread(f"{prefix}width90", "Width of 90 % interval", result.width[item], unit))
     draws = [] if result.samples is None else result.samples[:SHOWN_SAMPLES, item]
     samples = [
         pictures.image(f"{prefix}sample_{k}", f"Sample {k}", draw, done.scale, unit)
@@ -94,28 +102,21 @@ def item_pictures(done: Finished, item: int, prefix: str) -> tuple[list[Picture]
     return shown, samples
 
 
-def facts(done: Finished, measured: dict[str, float] | None) -> list[tuple[str, str]]:
+def facts(done: Finished, item: int, measured: dict[str, float] | None) -> list[tuple[str, str]]:
     """The numbers of one item, in words."""
     result = done.result
     rows = [("measurement", describe(done.task)), ("method", result.method)]
     if result.samples is not None:
-        rows.append(
-            (
-                "samples",
-                f"{len(result.samples)}, {result.nfe} network calls each, {result.seconds:.1f} s in all",
-            )
-        )
+        cost = f"{result.nfe} network calls each, {result.seconds:.1f} s in all"
+        rows.append(("samples", f"{len(result.samples)}, {cost}"))
+    if result.chi_square is not None:
+        rows.append(("residual chi-square of the estimate", f"{result.chi_square[item]:.2f}"))
     if measured:
-        rows.append(
-            (
-                "PSNR, SSIM",
-                f"{measured['psnr']:.2f} dB, {measured['ssim']:.3f} (data range {done.data_range:g})",
-            )
-        )
+        closeness = f"{measured['psnr']:.2f} dB, {measured['ssim']:.3f}"
+        rows.append(("PSNR, SSIM", f"{closeness} (data range {done.data_range:g})"))
         if "coverage90" in measured:
-            rows.append(
-                ("truth inside the 90 % interval", f"{100 * measured['coverage90']:.1f} % of the pixels")
-            )
+            share = f"{100 * measured['coverage90']:.1f} % of the pixels"
+            rows.append(("truth inside the 90 % interval", share))
     return rows
 
 
@@ -126,26 +127,24 @@ def describe(task: Task) -> str:
     seen = ""
     if operator.measured is not None:
         seen = f", {100 * operator.measured.float().mean().item():.0f} % of the pixels seen"
-    return f"{operator.spec['name']}, {sizes[0]} to {sizes[1]}{seen}, noise {float(np.max(task.measurement.noise.sigma)):.4g}"
+    noise = float(np.max(task.measurement.noise.sigma))
+    return f"{operator.spec['name']}, {sizes[0]} to {sizes[1]}{seen}, noise {noise:.4g}"
 
 
-def sections(done: Finished, run: Run) -> list[report.Section]:
+def sections(done: Finished, judged: Scores, run: Run) -> list[report.Section]:
     """The report's sections, one per item."""
-    count = len(done.result.estimate)
+    count, result = len(done.result.estimate), done.result
     if count > SHOWN_ITEMS:
         run.note(f"pictures of the first {SHOWN_ITEMS} of {count} items; the result file holds all")
-    judged = done.judge(done.result.estimate, done.result.samples, done.result.chi_square)
+    fit = result.chi_square if result.samples is None else result.fit
     found = []
     for item in range(min(count, SHOWN_ITEMS)):
-        prefix = f"{done.name}_" if done.name else ""
-        shown, samples = item_pictures(done, item, prefix + (f"item{item}_" if count > 1 else ""))
-        chi_square = None if done.result.chi_square is None else float(done.result.chi_square[item])
+        prefix = (f"{done.name}_" if done.name else "") + (f"item{item}_" if count > 1 else "")
+        shown, samples = item_pictures(done, judged, item, prefix)
         title = f"{done.title}, item {item}" if count > 1 else done.title
-        found.append(
-            report.Section(
-                title, shown, samples, facts(done, judged["items"][item] if judged else None), chi_square
-            )
-        )
+        rows = facts(done, item, judged[done.headline]["items"][item] if judged else None)
+        verdict = report.verdict(None if fit is None else float(fit[item]), result.samples is not None)
+        found.append(report.Section(title, shown, samples, rows, verdict))
     return found
 
 
@@ -155,33 +154,27 @@ def publish(
     """Writes everything and returns the run record."""
     files, parts, outcomes = [], [], {}
     for done in finished:
-        parts += sections(done, run)
-        file = f"{done.name or 'result'}.h5"
+        judged = done.judge()
+        parts += sections(done, judged, run)
+        files.append(f"{done.name or 'result'}.h5")
+        result = done.result
         data.write_result(
-            folder / file,
-            done.result.estimate,
-            done.result.estimate,
-            done.result.std,
-            done.result.samples,
-            attributes(done),
+            folder / files[-1], result.estimate, result.estimate, result.std, result.samples, attributes(done)
         )
-        files.append(file)
-        outcomes[done.name or "result"] = outcome(done)
-    pictures.overview(
-        folder / "overview.png", [(part.title, part.pictures + part.samples[:2]) for part in parts]
-    )
-    drawn = [picture for part in parts for picture in part.pictures + part.samples]
-    record = run.record(
-        **(outcomes if len(outcomes) > 1 else outcomes.popitem()[1]),
-        scales={p.name: p.scale() for p in drawn},
-        outputs=["report.html", "overview.png", *files, "run.json", *(f"{p.name}.png" for p in drawn)],
-    )
+        outcomes[done.name or "result"] = outcome(done, judged)
+    figures = [part.pictures + part.samples for part in parts]
+    rows = [[p for p in row if not p.name.endswith("std")][:OVERVIEW] for row in figures]
+    pictures.overview(folder / "overview.png", [part.title for part in parts], rows)
+    drawn = [picture for row in figures for picture in row]
+    names = ["report.html", "overview.png", *files, "run.json", *(f"{picture.name}.png" for picture in drawn)]
+    results = outcomes if len(outcomes) > 1 else outcomes["result"]
+    record = run.record(**results, scales={picture.name: picture.scale() for picture in drawn}, outputs=names)
     report.write(folder, title, parts, record, prior)
     save(folder, record)
     return record
 
 
-def outcome(done: Finished) -> dict[str, Any]:
+def outcome(done: Finished, judged: Scores) -> dict[str, Any]:
     """The numbers of a reconstruction for the run record."""
     result = done.result
     return {
@@ -190,7 +183,8 @@ def outcome(done: Finished) -> dict[str, Any]:
         "samples": 0 if result.samples is None else len(result.samples),
         "sampling_s": round(result.seconds, 3),
         "chi_square": result.chi_square,
-        "scores": done.judge(result.estimate, result.samples, result.chi_square),
+        "chi_square_of_samples": result.fit,
+        "scores": judged,
     }
 
 
@@ -204,9 +198,8 @@ def attributes(done: Finished) -> dict[str, Any]:
         "unit": done.task.unit,
         "data_range": done.data_range,
     }
-    if result.chi_square is not None:
-        found["chi_square"] = result.chi_square
-    return found
+    extra = {"chi_square": result.chi_square, "truth": done.task.truth}
+    return found | {key: value for key, value in extra.items() if value is not None}
 
 
 def own_scale(task: Task, estimate: np.ndarray) -> tuple[float, float]:

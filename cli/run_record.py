@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,20 @@ class Run:
 
 
 def save(folder: Path, record: dict[str, Any]) -> Path:
-    """Writes `run.json` into `folder`, whole or not at all."""
+    """Writes `run.json` into `folder`; files of the run that it replaces are removed."""
     path, beside = folder / "run.json", folder / ".run.json.part"
+    with suppress(OSError, ValueError, AttributeError):
+        for name in json.loads(path.read_text()).get("outputs", []):
+            if name not in record["outputs"]:
+                (folder / Path(name).name).unlink(missing_ok=True)
     beside.write_text(json.dumps(record, indent=2) + "\n")
     os.replace(beside, path)
     return path
+
+
+def show(record: dict[str, Any], as_json: bool, lines: list[object]) -> None:
+    """A command's result on stdout: the whole record as JSON, or the lines that a person wants."""
+    print(json.dumps(record, indent=2) if as_json else "\n".join(str(line) for line in lines))
 
 
 def plain(value: Any) -> Any:
@@ -122,35 +131,22 @@ def peak_memory_mb() -> float | None:
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar with rate and time left on a terminal; None elsewhere."""
+def bar(title: str) -> Iterator[Callable[[float], None] | None]:
+    """A bar of the share that is done, with time spent and left, on a terminal; None elsewhere."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.percentage:3.0f}%"),
         TimeElapsedColumn(),
+        TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=None, rate="")
-        start = time.perf_counter()
-
-        def advance(done: int, total: int) -> None:
-            rate = f"{done / max(time.perf_counter() - start, 1e-9):.1f}/s"
-            progress.update(task, completed=done, total=total, rate=rate)
-
-        yield advance
+        task = progress.add_task(title, total=1.0)
+        yield lambda share: progress.update(task, completed=share)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cli.errors import INPUT, refusing
 
-PROTOCOL = "PSNR and SSIM of the reconstruction (the posterior mean where samples were drawn), scikit-image definitions"
+PROTOCOL = "PSNR and SSIM as in scikit-image, of the posterior mean where samples were drawn"
 
 
 def scores(

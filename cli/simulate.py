@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +9,17 @@ import typer
 
 from cli import options as o
 
+NoTruth = Annotated[bool, typer.Option("--no-truth", help="Leave the image itself out of the file.")]
+
 
 def simulate(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF, NPY, or HDF5 with `images`.")],
-    operator: o.Operator = None, output: o.OutputFile = Path("measurement.h5"), noise: o.Noise = "1%",
-    angles: o.Angles = None, detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None,
-    std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None, boundary: o.Boundary = None, factor: o.Factor = None,
+    output: o.OutputFile, operator: o.Operator = None, noise: o.Noise = "1%", angles: o.Angles = None,
+    detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None,
+    std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None, boundary: o.Boundary = None,
+    factor: o.Factor = None,
     items: o.Items = None, subset: o.Subset = None, to_gray: o.ToGray = False, seed: o.Seed = 0,
-    no_truth: Annotated[bool, typer.Option("--no-truth", help="Leave the image itself out of the file.")] = False,
-    overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
+    no_truth: NoTruth = False, overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
 ) -> None:
     """Measure an image: writes y = A x + noise and everything needed to reconstruct from it.
 
@@ -26,20 +27,18 @@ def simulate(
     """
     import data
     from cli import measure, spec
-    from cli import output as out
-    from cli.errors import usage
     from cli.images import images
-    from cli.run_record import Run
+    from cli.run_record import Run, show
 
-    if operator is None:
-        raise usage("no operator given", "--operator", "nothing", "how the image is measured", "see `recon info operators`")
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
-    run = Run("simulate", {"image": image, "operator": operator, **flags.given(), "noise": noise, "seed": seed, "output": output})
-    with out.file(output, overwrite, [image, mask, config]) as path:
-        values, unit = images(image, items, subset, to_gray, run)
-        task, stored = measure.simulated(values, operator, flags, noise, seed, unit)
-        y, sigma = stored["y"], stored["noise"]["sigma"]
-        run.note(f"noise standard deviation {sigma:.6g} ({noise}); y lies in {y.min():.4g} .. {y.max():.4g}")
-        data.write_measurement(path, **{**stored, "x": None if no_truth else values})
+    run = Run("simulate", {
+        "image": image, "operator": spec.named(operator), **flags.given(), "noise": noise, "seed": seed,
+        "items": items, "subset": subset, "output": output})
+    data.output_file(output, overwrite, [path for path in (image, mask, config) if path])
+    values, unit = images(image, items, subset, to_gray, run)
+    task, stored = measure.simulated(values, operator, flags, noise, seed, unit)
+    y, sigma = stored["y"], stored["noise"]["sigma"]
+    run.note(f"noise standard deviation {sigma:.6g} ({noise}); y lies in {y.min():.4g} .. {y.max():.4g}")
+    data.write_measurement(output, **{**stored, "x": None if no_truth else values})
     record = run.record(output=output, items=len(values), image=values.shape[1:], y=y.shape[1:], sigma=sigma)
-    print(jsonlib.dumps(record, indent=2) if json else output)
+    show(record, json, [output])

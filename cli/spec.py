@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import data
+from cli import catalogue
 from cli.errors import USAGE, nearest, refusing, usage
 
 if TYPE_CHECKING:
@@ -49,8 +50,21 @@ def known(what: str, name: str, names: list[str]) -> str:
     return name
 
 
+def named(operator: str | None) -> str:
+    """The operator's name, which must be given."""
+    if operator is None:
+        raise usage(
+            "no operator given",
+            "--operator",
+            "nothing",
+            ", ".join(catalogue.OPERATORS),
+            "see `recon info operators`",
+        )
+    return known("operator", operator, list(catalogue.OPERATORS))
+
+
 def build(name: str, flags: OperatorFlags, shape: tuple[int, int], seed: int) -> LinearOperator:
-    """The operator that the flags describe, for images of `shape` (H, W); a flag of another operator is refused."""
+    """The operator of the flags, for images of `shape` (H, W); a flag of another operator is refused."""
     from operators import OPERATORS
 
     factory = OPERATORS[known("operator", name, list(OPERATORS))]

@@ -24,6 +24,7 @@ def settings(path: Path | None, flags: dict[str, Any]) -> tuple[TrainConfig, dic
 
     from recon import TrainConfig
 
+    flags = {key: value for key, value in flags.items() if value is not None}
     given = {**files.extra(path, [*TrainConfig.model_fields, *OWN]), **flags}
     own = {key: given.pop(key) for key in OWN if key in given}
     try:

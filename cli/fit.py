@@ -1,0 +1,135 @@
+"""Whether a measurement fits a prior: unit, channels, range, size; padded where that is honest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cli.measure import Task
+from cli.run_record import Run
+from data.checks import OVERSHOOT, RANGES, range_remedy
+from data.errors import InputRefused
+
+if TYPE_CHECKING:
+    from recon import Prior
+
+
+def for_prior(task: Task, prior: Prior, where: str, run: Run) -> Task:
+    """The task as the prior takes it: unit, channels, range checked; padded where the size asks for it."""
+    check_values(task, prior, where)
+    if task.unit in ("", "raw"):
+        task = replace(task, unit=prior.unit)
+    size, trained = task.measurement.operator.in_shape[-2:], prior.shape[-2:]
+    if prior.any_size and size != trained:
+        run.note(f"prior {prior.name} was trained at {trained[0]} x {trained[1]}, not {size[0]} x {size[1]}")
+    return fitted(task, fitting_size(task.measurement.operator.in_shape[-2:], prior), where, run)
+
+
+def fitted(task: Task, size: tuple[int, int], where: str, run: Run) -> Task:
+    """The task with its image padded to `size`: the border is unobserved, and cropped from the result.
+
+    Only operators that act pixel by pixel can be padded so; for others the size is part of the measurement.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    import recon
+    from operators import OPERATORS
+
+    operator = task.measurement.operator
+    height, width = operator.in_shape[-2:]
+    if (height, width) == size:
+        return task
+    name = operator.spec["name"]
+    if name not in ("inpaint", "identity") or height > size[0] or width > size[1]:
+        raise InputRefused(
+            "E-SIZE",
+            "the prior cannot take images of this size",
+            where,
+            f"{height} x {width}",
+            f"{size[0]} x {size[1]}",
+            f"measure or simulate at {size[0]} x {size[1]}, or take another prior",
+        )
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    border = (left, size[1] - width - left, top, size[0] - height - top)
+    seen = torch.ones(height, width, dtype=torch.bool) if name == "identity" else operator.mask
+    padded = OPERATORS["inpaint"](shape=size, mask=pad(seen, border).numpy())
+    to = f"{size[0]} x {size[1]} with unseen pixels"
+    run.note(f"{where} is {height} x {width}: padded to {to} for the prior, cropped again in the result")
+    measurement = recon.Measurement(padded, pad(task.measurement.y, border), task.measurement.noise)
+    return replace(task, measurement=measurement, window=(top, left, height, width))
+
+
+def check_values(task: Task, prior: Prior, where: str) -> None:
+    """Refuses data of other channels, another unit, or values that no image of the prior gives."""
+    import torch
+
+    m = task.measurement
+    check_channels(m.y.shape[1], prior, where)
+    if task.unit not in ("", "raw", prior.unit):
+        raise InputRefused(
+            "E-RANGE",
+            "the data are in another unit than the prior",
+            where,
+            task.unit,
+            prior.unit,
+            "take a prior of that unit, or measure images in the prior's unit",
+        )
+    white = torch.ones(1, prior.shape[0], *m.operator.in_shape[-2:], dtype=m.y.dtype)
+    reach = float(m.operator(white).max())
+    sigma = float(torch.as_tensor(m.noise.sigma).max())
+    check_range(m.y.numpy(), value_range(prior), reach, sigma, prior.unit, where)
+
+
+def value_range(prior: Prior) -> tuple[float, float]:
+    """Values that an image of this prior takes: what its unit says, else normalised -1 .. 1."""
+    return RANGES.get(prior.unit, (prior.shift - prior.scale, prior.shift + prior.scale))
+
+
+def check_range(
+    y: np.ndarray, expected: tuple[float, float], reach: float, sigma: float, unit: str, where: str
+) -> None:
+    """Refuses data that no image in the prior's range can have given; nothing is ever clipped.
+
+    Args:
+        y: the data.
+        expected: lowest and highest value of an image, in `unit`.
+        reach: largest sum of weights with which the operator adds up an image (1 where it only averages).
+        sigma: standard deviation of the noise; six of them are taken for noise.
+    """
+    low, high = float(y.min()), float(y.max())
+    bottom, top = min(expected[0] * reach, 0.0), max(expected[1] * reach, 0.0)
+    slack = OVERSHOOT * (top - bottom) + 6 * sigma
+    if bottom - slack <= low and high <= top + slack:
+        return
+    raise InputRefused(
+        "E-RANGE",
+        "values outside the range of the prior",
+        where,
+        f"{low:.6g} .. {high:.6g}",
+        f"{bottom:.6g} .. {top:.6g} (images of {expected[0]:g} .. {expected[1]:g}, unit {unit})",
+        range_remedy(low / reach, high / reach, unit),
+    )
+
+
+def check_channels(found: int, prior: Prior, where: str) -> None:
+    """Refuses an image with other channels than the prior's."""
+    if found != prior.shape[0]:
+        fix = "--to-gray" if prior.shape[0] == 1 else f"a prior for {found}-channel images"
+        raise InputRefused(
+            "E-CHANNELS",
+            "channels do not fit the prior",
+            where,
+            f"{found} channels",
+            f"{prior.shape[0]}, as in prior {prior.name}",
+            fix,
+        )
+
+
+def fitting_size(size: tuple[int, int], prior: Prior) -> tuple[int, int]:
+    """The smallest (H, W) that holds an image of `size` and that the prior takes."""
+    if prior.any_size:
+        return tuple(-(-n // prior.multiple) * prior.multiple for n in size)
+    return tuple(max(n, m) for n, m in zip(size, prior.shape[-2:], strict=True))
