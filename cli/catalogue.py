@@ -12,6 +12,7 @@ OPERATORS = {
 METHODS = {
     "pigdm": "guidance by the residual whitened with a white prior spread (Song et al. 2023)",
     "moment": "as pigdm, with the prior's own covariance from its Jacobian; needs several calls a step",
+    "spectral": "exact draws with the error spectrum that the prior measured on its own images",
     "dps": "gradient of the residual norm (Chung et al. 2023); many steps",
     "ddnm": "estimate projected onto the data (Wang et al. 2023)",
     "dds": "estimate pulled to the data by conjugate gradients (Chung et al. 2024)",

@@ -93,7 +93,7 @@ def from_file(
 
 
 def with_channel(images: Tensor, axes: int) -> Tensor:
-    """(B, 1, ...) where a file of grey images leaves the channel out; `axes` is the number of axes after it."""
+    """(B, 1, ...) where a file of grey images leaves the channel out; `axes`: how many axes follow it."""
     return images[:, None] if images.ndim == axes + 1 else images
 
 

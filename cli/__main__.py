@@ -1,0 +1,5 @@
+"""`python -m cli` is `recon`."""
+
+from cli.main import run
+
+run()

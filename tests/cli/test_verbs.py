@@ -1,0 +1,179 @@
+"""Each command does what its help says, on a prior too small to be good but whole."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import data
+
+OPERATORS = {
+    "ct": ["--operator", "ct", "--angles", 7],
+    "ct limited": ["--operator", "ct", "--angles", "0:120:8", "--detectors", 25],
+    "inpaint keep": ["--operator", "inpaint", "--keep", 0.5],
+    "inpaint box": ["--operator", "inpaint", "--box", "4,4,6,6"],
+    "blur": ["--operator", "blur", "--std", 1.5],
+    "blur motion": ["--operator", "blur", "--motion", "5,30", "--boundary", "zero"],
+    "downsample": ["--operator", "downsample", "--factor", 2, "--kernel", "bicubic"],
+    "identity": ["--operator", "identity"],
+}
+
+
+@pytest.mark.parametrize("words", OPERATORS.values(), ids=OPERATORS.keys())
+def test_simulate_and_reconstruct(words, recon_command, picture, tiny, tmp_path):
+    done = recon_command("simulate", picture, *words, "--noise", 0.02, "-o", "m.h5")
+    assert done.code == 0 and done.out.strip() == "m.h5", done.err
+    assert "noise standard deviation 0.02 " in done.err
+    stored = data.read_measurement(tmp_path / "m.h5")
+    assert stored.noise["sigma"] == 0.02 and stored.x.shape == (1, 1, 16, 16) and stored.unit == "[0,1]"
+    done = recon_command("reconstruct", "m.h5", "--prior", tiny, "-o", "out", "--samples", 2, "--steps", 2, "--json")
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    assert record["network_calls"] == 2 and record["samples"] == 2
+    result = data.read_result(tmp_path / "out/result.h5")
+    assert result.samples.shape == (2, 1, 1, 16, 16)
+    np.testing.assert_allclose(result.mean, result.samples.mean(0), atol=1e-6)
+    np.testing.assert_allclose(result.std, result.samples.std(0, ddof=1), atol=1e-6)
+    assert all((tmp_path / "out" / name).is_file() for name in record["outputs"])
+
+
+def test_noise_has_the_stated_standard_deviation(recon_command, tmp_path):
+    np.save(tmp_path / "flat.npy", np.full((256, 256), 0.5, np.float32))
+    assert recon_command("simulate", "flat.npy", "--operator", "identity", "--noise", "4%", "-o", "m.h5").code == 0
+    stored = data.read_measurement(tmp_path / "m.h5")
+    assert stored.noise["sigma"] == pytest.approx(0.02, rel=1e-6)
+    assert (stored.y - 0.5).std() == pytest.approx(0.02, rel=0.02)
+
+
+def test_the_same_seed_gives_the_same_file_and_another_seed_another(recon_command, picture, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        recon_command("simulate", picture, "--operator", "inpaint", "--keep", 0.5, "--seed", seed, "-o", f"{name}.h5")
+    a, b, c = (data.read_measurement(tmp_path / f"{name}.h5") for name in "abc")
+    np.testing.assert_array_equal(a.y, b.y)
+    assert not np.array_equal(a.operator["parameters"]["mask"], c.operator["parameters"]["mask"])
+
+
+def test_items_of_a_measurement_and_no_truth(recon_command, tiny, tmp_path):
+    rng = np.random.default_rng(0)
+    data.write_images(tmp_path / "set.h5", rng.random((5, 1, 16, 16), np.float32), "[0,1]")
+    words = ["--operator", "inpaint", "--keep", 0.5, "--items", "1:4", "--no-truth"]
+    assert recon_command("simulate", "set.h5", *words, "-o", "m.h5").code == 0
+    assert data.read_measurement(tmp_path / "m.h5").y.shape == (3, 1, 16, 16)
+    assert data.read_measurement(tmp_path / "m.h5").x is None
+    words = ["--prior", tiny, "--steps", 2, "--samples", 2, "--items", "1:3"]
+    assert recon_command("reconstruct", "m.h5", *words, "-o", "out").code == 0
+    assert data.read_result(tmp_path / "out/result.h5").mean.shape == (2, 1, 16, 16)
+    done = recon_command("evaluate", "out", "--truth", "set.h5", "--items", "2:4", "--json")
+    found = json.loads(done.out)
+    assert len(found["items"]) == 2 and set(found["mean"]) == {"psnr", "ssim", "coverage90", "chi_square"}
+    truth, mean = data.read_images(tmp_path / "set.h5").values[2:4], data.read_result(tmp_path / "out/result.h5").mean
+    expected = 10 * np.log10(1 / ((mean - truth) ** 2).mean((1, 2, 3)))
+    assert [item["psnr"] for item in found["items"]] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_photograph_with_a_painted_mask(recon_command, picture, mask, tiny, tmp_path):
+    words = ["--operator", "inpaint", "--mask", mask, "--prior", tiny, "--steps", 2, "--samples", 3]
+    done = recon_command("reconstruct", picture, *words, "-o", "out")
+    assert done.code == 0, done.err
+    assert "0.0039" in done.err and "--noise" in done.err
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["inputs_sha256"].keys() == {str(picture), str(mask), str(tiny)}
+    assert record["inputs_sha256"][str(picture)] == data.sha256(picture)
+    assert record["scores"] == {} and record["settings"]["samples"] == 3
+
+
+def test_an_odd_size_is_padded_and_cropped_with_a_note(recon_command, tiny, tmp_path):
+    data.write_image(tmp_path / "odd.png", np.full((1, 13, 19), 0.5), 0, 1)
+    words = ["--operator", "inpaint", "--keep", 0.6, "--prior", tiny, "--steps", 2, "--samples", 2]
+    done = recon_command("reconstruct", "odd.png", *words, "-o", "out")
+    assert done.code == 0, done.err
+    assert "13 x 19" in done.err and "padded to 16 x 24" in done.err
+    result = data.read_result(tmp_path / "out/result.h5")
+    assert result.mean.shape == (1, 1, 13, 19) and result.samples.shape == (2, 1, 1, 13, 19)
+    assert data.read_image(tmp_path / "out/mean.png").values.shape == (1, 13, 19)
+
+
+@pytest.mark.parametrize("method", ["fbp", "tv", "pinv"])
+def test_classical_methods_need_no_prior(method, recon_command, scan, tmp_path):
+    done = recon_command("reconstruct", scan, "--method", method, "-o", method)
+    assert done.code == 0, done.err
+    result = data.read_result(tmp_path / method / "result.h5")
+    assert result.samples is None and result.std is None
+    page = (tmp_path / method / "report.html").read_text()
+    assert "classical estimate" in page and "90 %" not in page
+
+
+def test_one_sample_has_no_spread(recon_command, scan, tiny, tmp_path):
+    done = recon_command("reconstruct", scan, "--prior", tiny, "--samples", 1, "--steps", 2, "-o", "out")
+    assert done.code == 0, done.err
+    assert data.read_result(tmp_path / "out/result.h5").std is None
+    assert "coverage90" not in recon_command("evaluate", "out").out
+
+
+def test_evaluate_takes_the_stored_truth(recon_command, scan, tiny, picture):
+    recon_command("reconstruct", scan, "--prior", tiny, "--samples", 2, "--steps", 2, "-o", "out")
+    stored, given, measured = (
+        json.loads(recon_command("evaluate", "out", *words, "--json").out)["items"]
+        for words in ([], ["--truth", picture], ["--truth", scan])
+    )
+    assert stored == given == measured
+
+
+def test_report_is_one_page_that_says_what_to_trust(recon_command, scan, tiny, tmp_path):
+    recon_command("reconstruct", scan, "--prior", tiny, "--samples", 2, "--steps", 2, "-o", "out")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Research use, not for diagnosis; generated structure may be absent in the patient." in page
+    assert "chi-square" in page and "What to trust" in page and "90 %" in page
+    assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:)", page) and "<script" not in page
+
+
+def test_report_escapes_what_a_file_is_called(recon_command, picture, tiny, tmp_path):
+    name = "<img src=x onerror=alert(1)>.png"
+    picture.rename(tmp_path / name)
+    words = ["--operator", "identity", "--noise", 0.1, "--prior", tiny, "--steps", 2, "--samples", 2]
+    assert recon_command("reconstruct", name, *words, "-o", "out").code == 0
+    assert "<img src=x" not in (tmp_path / "out/report.html").read_text()
+
+
+def test_sample_writes_a_grid_and_the_images(recon_command, tiny, tmp_path):
+    done = recon_command("sample", "--prior", tiny, "-n", 5, "--steps", 2, "-o", "s")
+    assert done.code == 0, done.err
+    assert data.read_images(tmp_path / "s/samples.h5").values.shape == (5, 1, 16, 16)
+    assert data.read_image(tmp_path / "s/samples.png").values.shape == (1, 3 * 17 - 1, 2 * 17 - 1)
+
+
+def test_train_writes_a_prior_that_reconstructs(recon_command, tmp_path, scan):
+    rng = np.random.default_rng(0)
+    (tmp_path / "many").mkdir()
+    for k in range(20):
+        data.write_image(tmp_path / f"many/{k}.png", rng.random((1, 32, 32)), 0, 1)
+    (tmp_path / "t.toml").write_text("widths = [8, 8]\nattention = []\nbatch-size = 4\nsteps = 50\n")
+    words = ["train", "many", "--size", 16, "--config", "t.toml", "--steps", 3, "--sde", "ve"]
+    done = recon_command(*words, "-o", "prior")
+    assert done.code == 0, done.err
+    assert "18 for training, 2 for validation" in done.err and "16 x 16" in done.err
+    header = data.prior_header(tmp_path / "prior/prior.safetensors")
+    assert header["training"]["steps"] == 3 and header["sde"]["name"] == "ve" and header["name"] == "prior"
+    assert recon_command(*words, "--steps", 5, "--resume", "-o", "prior").code == 0
+    assert data.prior_header(tmp_path / "prior/prior.safetensors")["training"]["steps"] == 5
+    assert recon_command("reconstruct", scan, "--prior", "prior", "--steps", 2, "-o", "out").code == 0
+    assert recon_command(*words, "--resume", "-o", "elsewhere").code == 3
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_info_describes_files(recon_command, scan, picture, tiny):
+    assert "sigma" in recon_command("info", scan).out
+    assert "16 x 16" in recon_command("info", picture).out
+    assert json.loads(recon_command("info", tiny, "--json").out)[str(tiny)]["unit"] == "[0,1]"
+
+
+def test_a_run_replaces_its_own_files_and_no_others(recon_command, scan, tiny, tmp_path):
+    words = ["reconstruct", scan, "--prior", tiny, "--steps", 2, "-o", "out"]
+    assert recon_command(*words, "--samples", 3).code == 0
+    (tmp_path / "out/notes.txt").write_text("mine")
+    assert recon_command(*words, "--samples", 2).code == 2
+    assert recon_command(*words, "--samples", 2, "--overwrite").code == 0
+    assert not (tmp_path / "out/sample_2.png").exists() and (tmp_path / "out/notes.txt").exists()
