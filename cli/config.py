@@ -48,25 +48,19 @@ def unknown_key(path: Path, key: str, known: list[str]) -> InputRefused:
 
 
 def apply(context: typer.Context, path: Path | None) -> Path | None:
-    """Makes the file's values the defaults of this command line; flags and the environment still win."""
+    """Makes the file's values the defaults, read as if typed; the environment and flags win."""
     if path is None:
         return None
-    parameters = {p.name: p for p in context.command.params if p.name not in ("config", "help")}
+    known = [p.name for p in context.command.params if p.name not in ("config", "help")]
     settings = read(path)
     for key, value in settings.items():
-        if key not in parameters:
-            raise unknown_key(path, key, list(parameters))
-        try:
-            parameters[key].type_cast_value(context, value)
-        except (typer.BadParameter, TypeError, ValueError) as error:
-            raise usage(
-                "wrong value in the configuration",
-                line_of(path, key),
-                f"{key} = {value!r}",
-                getattr(error, "message", None) or parameters[key].type.name,
-                "mend the value",
-            ) from error
-    context.default_map = {**(context.default_map or {}), **settings}
+        if key not in known:
+            raise unknown_key(path, key, known)
+        if not isinstance(value, str | int | float):
+            found = f"{key} = {value!r}"
+            raise usage("wrong value in the configuration", line_of(path, key), found, "one value", "mend it")
+    context.default_map = {key: str(value) for key, value in settings.items()}
+    context.obj = path
     return path
 
 

@@ -112,8 +112,13 @@ def explain(error: BaseException) -> InputRefused:
 
 def bad_usage(error: Exception) -> InputRefused:
     """A wrong command line, from the parser's own exception."""
-    context = getattr(error, "ctx", None)
+    context, name = getattr(error, "ctx", None), getattr(getattr(error, "param", None), "name", None)
     command = context.command_path if context else "recon"
+    if context and name in (context.default_map or {}):
+        from cli.config import line_of
+
+        where, found = line_of(context.obj, name), f"{name} = {context.default_map[name]!r}"
+        return usage("wrong value in the configuration", where, found, error.message, "mend the value")
     return usage(
         "wrong command line",
         command,

@@ -110,7 +110,7 @@ def check_range(
         where,
         f"{low:.6g} .. {high:.6g}",
         f"{bottom:.6g} .. {top:.6g} (images of {expected[0]:g} .. {expected[1]:g}, unit {unit})",
-        range_remedy(low / reach, high / reach, unit),
+        range_remedy(0.0 if abs(low) <= 6 * sigma else low / reach, high / reach, unit),
     )
 
 

@@ -33,10 +33,13 @@ def reconstruct(
     from cli import catalogue, fit, measure, priors, restore, results, spec
     from cli import output as out
     from cli.run_record import Run, show
+    from data.kinds import expect
+    from data.reading import ARRAYS, PICTURES
 
     if method is not None:
         spec.known("method", method, [*catalogue.METHODS, *catalogue.CLASSICAL])
-    kind, classical = data.sniff(measured), method in catalogue.CLASSICAL
+    kind = expect(measured, *PICTURES, *ARRAYS, "hdf5", as_what="a measurement or an image")
+    classical = method in catalogue.CLASSICAL
     path = None if classical else priors.find(prior)
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
     run = Run("reconstruct", {
@@ -45,7 +48,7 @@ def reconstruct(
         "noise": noise, "items": items, "device": device, "batch_size": batch_size, "output": output})
     with out.folder(output, overwrite, [measured, mask, config]) as folder:
         run.hash_inputs([measured, mask, path])
-        if kind == "hdf5":
+        if kind == "hdf5" and (operator is None or data.is_measurement(measured)):
             task = measure.from_file(measured, noise, operator, flags, items, run)
         else:
             task = measure.from_image(measured, noise, operator, flags, seed, to_gray, run)

@@ -41,7 +41,14 @@ def recon_command(capsys, tmp_path, monkeypatch) -> Callable[..., Outcome]:
 def tiny(tmp_path_factory) -> Path:
     """An untrained prior of 16 x 16 grey images in [0, 1] that takes multiples of 8."""
     torch.manual_seed(0)
-    arguments = {"channels": 1, "widths": [8, 8], "blocks": 1, "attention": [], "unshuffle": 4, "dropout": 0.0}
+    arguments = {
+        "channels": 1,
+        "widths": [8, 8],
+        "blocks": 1,
+        "attention": [],
+        "unshuffle": 4,
+        "dropout": 0.0,
+    }
     header = {"network": {"name": "unet", "arguments": arguments}, "provenance": {"licence": "none"}}
     network = NETWORKS["unet"](**arguments)
     prior = ScorePrior(network, (1, 16, 16), SDES["vp"](), 0.5, Units(0.5, 0.5, "[0,1]"), "tiny", header)
@@ -73,5 +80,10 @@ def mask(tmp_path) -> Path:
 def scan(recon_command, picture, tmp_path) -> Path:
     """A CT measurement file of the picture."""
     path = tmp_path / "scan.h5"
-    assert recon_command("simulate", picture, "--operator", "ct", "--angles", 9, "--noise", "1%", "-o", path).code == 0
+    assert (
+        recon_command(
+            "simulate", picture, "--operator", "ct", "--angles", 9, "--noise", "1%", "-o", path
+        ).code
+        == 0
+    )
     return path

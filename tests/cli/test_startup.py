@@ -7,13 +7,18 @@ import sys
 
 import pytest
 
-PROBE = (
-    "import sys; from cli.main import execute; code = execute(sys.argv[1:]); "
-    "print(sorted({'torch', 'scipy', 'skimage', 'matplotlib', 'h5py'} & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+PROBE = """
+import sys
+from cli.main import execute
+code = execute(sys.argv[1:])
+print(sorted({"torch", "scipy", "skimage", "matplotlib", "h5py"} & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["info"], ["info", "operators"], ["reconstruct", "--help"], ["--version"]]
 )
-
-
-@pytest.mark.parametrize("words", [["--help"], ["info"], ["info", "operators"], ["reconstruct", "--help"], ["--version"]])
 def test_answers_without_heavy_imports(words):
     done = subprocess.run([sys.executable, "-c", PROBE, *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0

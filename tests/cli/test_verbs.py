@@ -29,7 +29,9 @@ def test_simulate_and_reconstruct(words, recon_command, picture, tiny, tmp_path)
     assert "noise standard deviation 0.02 " in done.err
     stored = data.read_measurement(tmp_path / "m.h5")
     assert stored.noise["sigma"] == 0.02 and stored.x.shape == (1, 1, 16, 16) and stored.unit == "[0,1]"
-    done = recon_command("reconstruct", "m.h5", "--prior", tiny, "-o", "out", "--samples", 2, "--steps", 2, "--json")
+    done = recon_command(
+        "reconstruct", "m.h5", "--prior", tiny, "-o", "out", "--samples", 2, "--steps", 2, "--json"
+    )
     assert done.code == 0, done.err
     record = json.loads(done.out)
     assert record["network_calls"] == 2 and record["samples"] == 2
@@ -42,7 +44,10 @@ def test_simulate_and_reconstruct(words, recon_command, picture, tiny, tmp_path)
 
 def test_noise_has_the_stated_standard_deviation(recon_command, tmp_path):
     np.save(tmp_path / "flat.npy", np.full((256, 256), 0.5, np.float32))
-    assert recon_command("simulate", "flat.npy", "--operator", "identity", "--noise", "4%", "-o", "m.h5").code == 0
+    assert (
+        recon_command("simulate", "flat.npy", "--operator", "identity", "--noise", "4%", "-o", "m.h5").code
+        == 0
+    )
     stored = data.read_measurement(tmp_path / "m.h5")
     assert stored.noise["sigma"] == pytest.approx(0.02, rel=1e-6)
     assert (stored.y - 0.5).std() == pytest.approx(0.02, rel=0.02)
@@ -50,7 +55,9 @@ def test_noise_has_the_stated_standard_deviation(recon_command, tmp_path):
 
 def test_the_same_seed_gives_the_same_file_and_another_seed_another(recon_command, picture, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        recon_command("simulate", picture, "--operator", "inpaint", "--keep", 0.5, "--seed", seed, "-o", f"{name}.h5")
+        recon_command(
+            "simulate", picture, "--operator", "inpaint", "--keep", 0.5, "--seed", seed, "-o", f"{name}.h5"
+        )
     a, b, c = (data.read_measurement(tmp_path / f"{name}.h5") for name in "abc")
     np.testing.assert_array_equal(a.y, b.y)
     assert not np.array_equal(a.operator["parameters"]["mask"], c.operator["parameters"]["mask"])
@@ -69,7 +76,10 @@ def test_items_of_a_measurement_and_no_truth(recon_command, tiny, tmp_path):
     done = recon_command("evaluate", "out", "--truth", "set.h5", "--items", "2:4", "--json")
     found = json.loads(done.out)
     assert len(found["items"]) == 2 and set(found["mean"]) == {"psnr", "ssim", "coverage90", "chi_square"}
-    truth, mean = data.read_images(tmp_path / "set.h5").values[2:4], data.read_result(tmp_path / "out/result.h5").mean
+    truth, mean = (
+        data.read_images(tmp_path / "set.h5").values[2:4],
+        data.read_result(tmp_path / "out/result.h5").mean,
+    )
     expected = 10 * np.log10(1 / ((mean - truth) ** 2).mean((1, 2, 3)))
     assert [item["psnr"] for item in found["items"]] == pytest.approx(expected, abs=1e-3)
 

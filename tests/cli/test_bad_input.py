@@ -1,0 +1,315 @@
+"""Bad input meets one form of error, the right exit code, a remedy, no traceback, and nothing is written.
+
+The numbers are the rows of the table of bad inputs that the project promises to answer.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import data
+
+MASKED = ["--operator", "inpaint", "--keep", 0.5]
+
+
+@pytest.fixture
+def refused(recon_command, tmp_path):
+    """Runs a command that must fail: checks form, speed and that no file appears; gives the message."""
+
+    def call(code: int, *words: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        start = time.perf_counter()
+        done = recon_command(*words)
+        seconds = time.perf_counter() - start
+        assert done.code == code, f"exit {done.code}, expected {code}\n{done.err}"
+        assert sorted(tmp_path.rglob("*")) == before, "something was written"
+        assert seconds < 2.0
+        assert done.out == "" and "Traceback" not in done.err
+        message = done.err[done.err.index("error E-") :].splitlines()
+        for label in ("where", "found", "expected", "fix"):
+            assert [
+                line for line in message if line.startswith(f"  {label:<9} ") and line[12:].strip(" -")
+            ], label
+        return done.err
+
+    return call
+
+
+def test_1_missing_file_names_the_nearest(refused, picture, tiny):
+    assert "picture.png" in refused(3, "reconstruct", "pictur.png", *MASKED, "--prior", tiny, "-o", "out")
+
+
+def test_1_folder_instead_of_a_file(refused, tmp_path, tiny):
+    refused(3, "reconstruct", tmp_path, *MASKED, "--prior", tiny, "-o", "out")
+
+
+def test_1_no_permission(refused, picture, tiny, monkeypatch):
+    def closed(path, *arguments, **keywords):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", closed)  # root, under whom tests may run, is never denied
+    refused(3, "reconstruct", picture, *MASKED, "--prior", tiny, "-o", "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"<!DOCTYPE html><html><body>not found</body></html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1234\nsize 99\n", "LFS"),
+        (b"", "empty"),
+    ],
+)
+def test_3_not_hdf5_though_named_so(content, word, refused, tmp_path, tiny):
+    (tmp_path / "scan.h5").write_bytes(content)
+    assert word in refused(3, "reconstruct", "scan.h5", "--prior", tiny, "-o", "out")
+
+
+def test_6_wrong_layout_names_the_keys(refused, tmp_path, tiny):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = np.zeros((2, 4, 4))
+    message = refused(3, "reconstruct", "scan.h5", "--prior", tiny, "-o", "out")
+    assert "kspace" in message and "fastMRI" in message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_7_not_finite_in_an_image(value, refused, tmp_path, tiny):
+    image = np.full((16, 16), 0.5, np.float32)
+    image[3, 4] = value
+    np.save(tmp_path / "image.npy", image)
+    assert "3, 4)" in refused(3, "reconstruct", "image.npy", *MASKED, "--prior", tiny, "-o", "out")
+
+
+def test_7_not_finite_in_a_measurement(refused, scan, tiny):
+    with h5py.File(scan, "r+") as file:
+        file["y"][0, 0, 2, 5] = np.nan
+    assert "(0, 0, 2, 5)" in refused(3, "reconstruct", scan, "--prior", tiny, "-o", "out")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_9_colour_for_a_grey_prior(mode, refused, recon_command, tmp_path, tiny):
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16, len(mode)), np.uint8)
+    Image.fromarray(pixels, mode).save(tmp_path / "colour.png")
+    words = ["reconstruct", "colour.png", *MASKED, "--prior", tiny, "--steps", 2, "-o", "out"]
+    assert "--to-gray" in refused(3, *words)
+    assert recon_command(*words, "--to-gray").code == 0
+
+
+def test_9_sixteen_bit_is_scaled_right(recon_command, tmp_path):
+    values = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    assert (
+        recon_command("simulate", "deep.png", "--operator", "identity", "--noise", 0, "-o", "m.h5").code == 0
+    )
+    np.testing.assert_allclose(data.read_measurement(tmp_path / "m.h5").x[0, 0], values / 65535, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "words", [["blur", "--std", 1.5], ["downsample", "--factor", 2], ["ct", "--angles", 5]]
+)
+def test_11_the_operator_fixes_the_size(words, refused, recon_command, tmp_path, tiny):
+    data.write_image(tmp_path / "odd.png", np.full((1, 18, 18), 0.5), 0, 1)
+    assert recon_command("simulate", "odd.png", "--operator", *words, "-o", "m.h5").code == 0
+    message = refused(3, "reconstruct", "m.h5", "--prior", tiny, "-o", "out")
+    assert "18 x 18" in message and "24 x 24" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        ((0, 255), "divide by 255"),
+        ((-1000, 2000), "Hounsfield"),
+        ((-1, 1), "(x + 1) / 2"),
+        ((0, 65535), "65535"),
+    ],
+)
+def test_12_values_of_another_range(values, advice, refused, tmp_path, tiny):
+    np.save(tmp_path / "image.npy", np.linspace(*values, 256, dtype=np.float32).reshape(16, 16))
+    words = ["--operator", "inpaint", "--box", "0,0,2,2"]
+    message = refused(3, "reconstruct", "image.npy", *words, "--prior", tiny, "-o", "out")
+    assert advice in message and f"{values[1]}" in message
+
+
+def test_12_a_sinogram_of_255s(refused, recon_command, tmp_path, tiny):
+    np.save(tmp_path / "image.npy", np.linspace(0, 255, 256, dtype=np.float32).reshape(16, 16))
+    assert recon_command("simulate", "image.npy", "--operator", "ct", "--angles", 9, "-o", "m.h5").code == 0
+    assert "divide by 255" in refused(3, "reconstruct", "m.h5", "--prior", tiny, "-o", "out")
+
+
+def test_12_another_unit(refused, recon_command, tmp_path, tiny):
+    with h5py.File(tmp_path / "hu.h5", "w") as file:
+        file["images"] = np.zeros((1, 16, 16), np.float32)
+        file.attrs["unit"] = "HU"
+    assert recon_command("simulate", "hu.h5", *MASKED, "--noise", 0.1, "-o", "m.h5").code == 0
+    assert "HU" in refused(3, "reconstruct", "m.h5", "--prior", tiny, "-o", "out")
+
+
+@pytest.mark.parametrize("noise", ["-0.1", "nan", "inf", "loud", "-1%"])
+def test_15_noise_that_is_none(noise, refused, picture, tiny):
+    refused(2, "simulate", picture, *MASKED, f"--noise={noise}", "-o", "m.h5")
+    refused(2, "reconstruct", picture, *MASKED, f"--noise={noise}", "--prior", tiny, "-o", "out")
+
+
+class Canary:
+    def __reduce__(self):
+        return (os.system, ("touch canary",))
+
+
+def torchscript(path: Path) -> None:
+    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
+
+
+@pytest.mark.parametrize("name", ["prior.pkl", "prior.safetensors", "prior.pt"])
+def test_16_a_pickle_as_prior_is_never_run(name, refused, picture, tmp_path):
+    (tmp_path / name).write_bytes(pickle.dumps(Canary()))
+    refused(7, "reconstruct", picture, *MASKED, "--prior", name, "-o", "out")
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: torch.save({"a": Canary()}, p), torchscript], ids=["torch", "torchscript"]
+)
+def test_16_archives_that_carry_code(make, refused, picture, tmp_path):
+    make(tmp_path / "prior.pt")
+    refused(7, "reconstruct", picture, *MASKED, "--prior", "prior.pt", "-o", "out")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_17_truncated_altered_or_foreign_prior(refused, picture, tiny, tmp_path):
+    content = tiny.read_bytes()
+    words = ["reconstruct", picture, *MASKED, "--prior", "bad.safetensors", "-o", "out"]
+    for bad in (content[:-100], content[:-9] + bytes([content[-9] ^ 16]) + content[-8:], content[:100]):
+        (tmp_path / "bad.safetensors").write_bytes(bad)
+        refused(3, *words)
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.zeros(3)}, tmp_path / "bad.safetensors")
+    assert "recon" in refused(3, *words)
+
+
+def test_17_no_such_prior(refused, picture):
+    refused(3, "reconstruct", picture, *MASKED, "--prior", "headct-46", "-o", "out")
+    refused(2, "reconstruct", picture, *MASKED, "-o", "out")
+
+
+def test_18_unknown_key_names_line_and_nearest(refused, scan, tiny, tmp_path):
+    (tmp_path / "s.toml").write_text("seed = 1\n\nsmaples = 4\n")
+    message = refused(2, "reconstruct", scan, "--prior", tiny, "--config", "s.toml", "-o", "out")
+    assert "s.toml:3" in message and "samples" in message
+
+
+@pytest.mark.parametrize("line", ["steps = 'many'", "steps = 0", "samples = [1]", "seed = -3"])
+def test_18_wrong_type(line, refused, scan, tiny, tmp_path):
+    (tmp_path / "s.toml").write_text(f"# settings\n{line}\n")
+    assert "s.toml:2" in refused(2, "reconstruct", scan, "--prior", tiny, "--config", "s.toml", "-o", "out")
+
+
+@pytest.mark.parametrize("line", ["widht = 3", "sde = 'vpp'", "steps = -1", "widths = 'os.system'"])
+def test_18_wrong_training_settings(line, refused, tmp_path):
+    (tmp_path / "t.toml").write_text(f"seed = 0\n{line}\n")
+    assert "t.toml:2" in refused(2, "train", "many", "--config", "t.toml", "-o", "out")
+
+
+def test_18_not_toml(refused, scan, tiny, tmp_path):
+    (tmp_path / "s.toml").write_text("steps: 4\n")
+    refused(2, "reconstruct", scan, "--prior", tiny, "--config", "s.toml", "-o", "out")
+
+
+def test_18_methods_and_operators_that_do_not_go_together(refused, recon_command, scan, picture, tiny):
+    recon_command("simulate", picture, "--operator", "blur", "--std", 1, "-o", "blurred.h5")
+    assert "inpaint" in refused(2, "reconstruct", scan, "--prior", tiny, "--method", "repaint", "-o", "out")
+    assert "ct" in refused(2, "reconstruct", "blurred.h5", "--method", "fbp", "-o", "out")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--method", "pigmd"],
+        ["--steps", "0"],
+        ["--samples", "many"],
+        ["--smaples", "4"],
+        ["--device", "abacus"],
+        ["--operator", "ct"],
+    ],
+)
+def test_18_wrong_flags(words, refused, scan, tiny):
+    refused(2, "reconstruct", scan, "--prior", tiny, *words, "-o", "out")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--operator", "radon"],
+        ["--operator", "ct", "--keep", 0.4],
+        ["--operator", "inpaint"],
+        ["--operator", "inpaint", "--keep", 1.5],
+        ["--operator", "inpaint", "--box", "1,2,3"],
+        ["--operator", "ct", "--angles", "many"],
+        ["--operator", "downsample", "--factor", 3],
+        ["--operator", "blur", "--std", -1],
+    ],
+)
+def test_18_wrong_operators(words, refused, picture):
+    refused(2, "simulate", picture, *words, "-o", "m.h5")
+
+
+def test_20_output_exists(refused, scan, picture, tiny, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("mine")
+    assert "--overwrite" in refused(2, "reconstruct", scan, "--prior", tiny, "-o", "out")
+    assert "--overwrite" in refused(2, "simulate", picture, *MASKED, "-o", scan)
+
+
+def test_20_output_is_the_input(refused, picture, tiny):
+    content = picture.read_bytes()
+    refused(2, "simulate", picture, *MASKED, "--overwrite", "-o", picture)
+    refused(2, "reconstruct", picture, *MASKED, "--prior", tiny, "--overwrite", "-o", picture)
+    assert picture.read_bytes() == content
+
+
+def test_20_read_only_output(refused, picture, scan, tiny, tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: "closed" not in str(path))
+    refused(5, "simulate", picture, *MASKED, "-o", "closed/m.h5")
+    refused(5, "reconstruct", scan, "--prior", tiny, "-o", "closed/out")
+
+
+def test_20_disk_too_small(refused, scan, tiny, monkeypatch):
+    tight = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: tight)
+    refused(5, "reconstruct", scan, "--prior", tiny, "-o", "out")
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from cli.output import folder
+with folder(Path(sys.argv[1]), True, []):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_20_a_second_process_stops_at_the_lock_and_a_dead_one_leaves_none(
+    recon_command, scan, tiny, tmp_path
+):
+    words = ["reconstruct", scan, "--prior", tiny, "--steps", 2, "-o", "out", "--overwrite"]
+    with subprocess.Popen([sys.executable, "-c", HOLD, "out"], cwd=tmp_path, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        done = recon_command(*words)
+        assert done.code == 5 and "E-LOCKED" in done.err
+        other.kill()
+    assert (tmp_path / "out/.recon.lock").exists()
+    assert recon_command(*words[:-1]).code == 0
