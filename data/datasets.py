@@ -23,7 +23,7 @@ from data.reading import ARRAYS, PICTURES, read_pixels, read_stack
 from data.resizing import square
 from data.subsets import SUBSETS, held_out_note, split, stored_subset
 
-STACK = 40  # pictures of `max_pixels` that an array file may hold
+STACK = 10  # pictures of `max_pixels` that an array file may hold
 
 
 def read_images(
@@ -41,7 +41,7 @@ def read_images(
             one such file; or HDF5 with `images` (N, H, W[, 3]) and, if there is one, `subset` (N,): 0 train,
             1 validation.
         subset: "train" or "validation", as the data say. If they do not, the last tenth validates:
-            neighbouring pictures are often slices of one patient, so the split is not at random. None for all.
+            neighbours are often slices of one patient, so the split is not at random. None for all.
         to_gray, channels, max_pixels: as for `read_image`.
         size: cut the central square out of each picture and bring it to size x size, antialiased.
 
@@ -106,9 +106,7 @@ def read_hdf5(
         images = hdf5.dataset(file, "images", max_elements)
         attrs = {k: v.item() if isinstance(v, np.generic) else v for k, v in file.attrs.items()}
         if images.ndim not in {3, 4} or 0 in images.shape:
-            to_stack(
-                np.broadcast_to(np.uint8(0), images.shape), where, stacked=True
-            )  # refuses, by the shape alone
+            to_stack(np.broadcast_to(np.uint8(0), images.shape), where, stacked=True)  # refuses, unread
         count, notes = len(images), ()
         index = np.arange(count)
         if subset is not None and "subset" in file:

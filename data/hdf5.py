@@ -22,7 +22,7 @@ from data.paths import nearest
 if TYPE_CHECKING:
     import h5py
 
-MAX_ELEMENTS = 4_000_000_000
+MAX_ELEMENTS = 1_000_000_000
 MOST_OBJECTS = 10_000
 LAYOUTS = {
     "images": ("images",),
@@ -151,6 +151,8 @@ def wrong_layout(file: h5py.File, wanted: str) -> InputRefused:
 
 def remedy(keys: list[str], wanted: str, best: str, score: dict[str, float]) -> str:
     """What to do with a file of another layout."""
+    if best == wanted and score[best]:
+        return "the file is not complete: write it anew (recon simulate, recon reconstruct)"
     if score[best] and best in {"images", "recon measurement", "recon result"}:
         return f"this is a file of layout '{best}': use it where one is expected"
     if score[best]:

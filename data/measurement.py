@@ -143,7 +143,7 @@ def refuse_format(file: h5py.File, path: Path) -> None:
 
 
 def read_operator(file: h5py.File, path: Path) -> tuple[dict[str, Any], str, tuple[str, ...]]:
-    """The operator, with angles in radians if their unit is known; that unit; and a note if it was degrees."""
+    """The operator (angles in radians if their unit is known), that unit, a note if it was degrees."""
     where, name = f"{path}:/operator", file["operator"].attrs.get("name")
     try:
         parameters = read_tree(file["operator"])

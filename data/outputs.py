@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data.errors import InputRefused
@@ -14,7 +14,7 @@ from data.paths import listing
 
 PathLike = str | os.PathLike[str]
 FULL = {errno.ENOSPC, errno.EDQUOT}
-CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
 def output_folder(
@@ -97,7 +97,8 @@ def atomic_file(path: PathLike) -> Iterator[Path]:
             raise closed(path, str(problem)) from problem
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def flush(path: Path) -> None:

@@ -97,7 +97,7 @@ def shapes(y: np.ndarray, operator: dict[str, Any], x: np.ndarray | None) -> Ite
         yield Problem(
             "E-GEOMETRY", f"y of shape {y.shape}", "(items, ...)", "put the item axis first: y[None]"
         )
-    size = tuple(operator["parameters"].get("shape", ()))
+    size = image_size(operator["parameters"].get("shape"))
     if x is not None:
         yield from values("x", x)
         if x.shape[:1] != y.shape[:1]:
@@ -110,6 +110,12 @@ def shapes(y: np.ndarray, operator: dict[str, Any], x: np.ndarray | None) -> Ite
     mask = operator["parameters"].get("mask")
     if isinstance(mask, np.ndarray) and size and mask.shape[-len(size) :] != size:
         yield misfit("mask", mask.shape, size)
+
+
+def image_size(stated: Any) -> tuple[int, ...]:
+    """The stated image size (H, W), or () where none is stated; the operator itself judges an odd one."""
+    fits = isinstance(stated, list | tuple) and len(stated) == 2 and all(isinstance(n, int) for n in stated)
+    return tuple(stated) if fits else ()
 
 
 def misfit(name: str, shape: tuple[int, ...], size: tuple[int, ...]) -> Problem:

@@ -34,7 +34,7 @@ def held_out_note(count: int, subset: str | None) -> tuple[str, ...]:
 
 
 def stored_subset(file: h5py.File, path: Path, count: int, subset: str) -> np.ndarray:
-    """The dataset `subset`, (N,) 0 for training and 1 for validation, with some pictures in the wanted one."""
+    """The dataset `subset`, (N,) 0 for training, 1 for validation; some pictures are in the wanted one."""
     found, fix = dataset(file, "subset"), "store one number for each picture, or choose the other subset"
     numbers = found.shape == (count,) and found.dtype.kind in "biu"
     if not numbers or SUBSETS[subset] not in found[()]:
