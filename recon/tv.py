@@ -1,26 +1,22 @@
-"""Total variation: the classical prior for images that are flat between edges, solved to convergence.
+"""Total variation, the classical prior for images that are flat between edges: least, and least under data.
 
-    TV(x) = sum over pixels of sqrt(dx^2 + dy^2), forward differences, each channel by itself, nothing across the border
+    TV(x) = sum over pixels and channels of sqrt(down^2 + right^2), forward differences, nothing across the far border
 
-    weight given    x = argmin  1/2 |(A x - y) / sigma|^2 + weight TV(x)
-    weight None     x = argmin  TV(x)  among the images with  |(A x - y) / sigma|^2 <= number of measured elements
+`least_variation` minimises f(A x / |A|) + weight TV(x) by the primal-dual hybrid gradient method on x, the dual q of the data
+and the dual p of the gradient. Both operators are divided by their norms: these differ by orders of magnitude, and
+undivided one of the duals hardly moves and the image looks several dB worse after any affordable number of iterations.
 
-The second is Morozov's discrepancy principle, per item, without a search for its weight: data are fitted as closely as
-their noise is large, no closer. At sigma = 0 both turn into TV(x) -> min with A x = y.
+A sample stops on its relative duality gap, which bounds how far its objective is above the least:
 
-Solver: the primal-dual hybrid gradient method, x and the duals q of the data and p of the gradient, with both operators
-divided by their norms (they differ by orders of magnitude; undivided, one of the two duals hardly moves and the result is
-several dB worse after any affordable number of iterations), over-relaxed, the balance of primal and dual steps adapted per item.
+    gap = f(K x) + weight TV(x) + f*(q) + max over x' in a box of -<x', K^H q + D^H p / |D|>,  box: |x'| <= 2 max|x|
 
 Reference: Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal algorithms", 1992; Chambolle, Pock, "A
 first-order primal-dual algorithm for convex problems with applications to imaging", 2011, algorithm 1; over-relaxation:
-Condat, "A primal-dual splitting method for convex optimization", 2013, algorithm 3.2; balance of the steps: Applegate et al.,
-"Practical large-scale linear programming using primal-dual hybrid gradient", 2021, section 3.3.
+Condat, "A primal-dual splitting method for convex optimization", 2013.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
@@ -29,35 +25,120 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from operators import LinearOperator, operator_norm
+from recon.dataterm import DataTerm, length, per_item, total
 
-GRADIENT_NORM = sqrt(8.0)  # bound of the norm of forward differences in two dimensions
-RELAXATION = 1.9  # any value below 2 converges
-CHECK_EVERY = 50  # iterations
+DIFFERENCES_NORM = sqrt(8.0)  # upper bound of |D|, forward differences in two dimensions
+RELAXATION = 1.9  # converges below 2; twice as fast as 1
+STEP_BALANCE = 15.0  # dual over primal step, in units of weight |D| / max|x|; 5 to 50 is flat for all operators here
+CHECK_EVERY = 50  # iterations between two looks at the gap
 
 
-def gradient(x: Tensor) -> Tensor:
-    """Forward differences along height and width, zero at the far border: (B, C, H, W) -> (B, 2, C, H, W)."""
+@dataclass(frozen=True, eq=False)
+class LeastVariation:
+    """The minimiser x (B, C, H, W), the relative duality gap it was left with (B,), and the iterations taken."""
+
+    x: Tensor
+    gap: Tensor
+    iterations: int
+
+
+def differences(x: Tensor) -> Tensor:
+    """D x: forward differences down and to the right, zero at the far border: (B, C, H, W) -> (B, 2, C, H, W)."""
     down = pad(x[..., 1:, :] - x[..., :-1, :], (0, 0, 0, 1))
     right = pad(x[..., 1:] - x[..., :-1], (0, 1))
     return torch.stack((down, right), 1)
 
 
-def gradient_adjoint(p: Tensor) -> Tensor:
-    """Exact adjoint of `gradient`, the negative divergence: (B, 2, C, H, W) -> (B, C, H, W)."""
+def differences_adjoint(p: Tensor) -> Tensor:
+    """D^H p, exactly: (B, 2, C, H, W) -> (B, C, H, W)."""
     down, right = p[:, 0, ..., :-1, :], p[:, 1, ..., :-1]
     return pad(down, (0, 0, 1, 0)) - pad(down, (0, 0, 0, 1)) + pad(right, (1, 0)) - pad(right, (0, 1))
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """Sum over pixels and channels of the length of the gradient, (B, C, H, W) -> (B,)."""
-    return _sum(gradient(x).norm(dim=1))
+    """TV(x) per item, (B, C, H, W) -> (B,) float64."""
+    return total(differences(x).norm(dim=1))
 
 
-def _sum(x: Tensor) -> Tensor:
-    return x.flatten(1).sum(1, dtype=torch.float64)
+def least_variation(
+    forward: Callable[[Tensor], Tensor],
+    adjoint: Callable[[Tensor], Tensor],
+    data: DataTerm,
+    weight: Tensor,
+    lowest: float = -float("inf"),
+    tolerance: float = 1e-3,
+    max_iterations: int = 5000,
+) -> LeastVariation:
+    """argmin over x of f(K x) + weight TV(x), x >= lowest, each item for itself.
+
+    Args:
+        forward: K, a linear map of norm at most 1, (B, C, H, W) to the shape of data.b.
+        adjoint: its exact adjoint.
+        data: f, the data term.
+        weight: (B,) above zero.
+        lowest: least value that x may take.
+        tolerance: an item stops at this relative duality gap. 1e-3 leaves the PSNR within about 0.01 dB of its limit; float32
+            reaches about 1e-4.
+        max_iterations: bound; an item that meets it keeps a larger gap, which the caller sees.
+    """
+    back = adjoint(data.b)
+    step = total(back**2) / total(forward(back) ** 2)
+    x = back * per_item(step.nan_to_num(0.0), back)  # one steepest-descent step from zero, to know the scale of x
+    state = (x.clamp(min=lowest), torch.zeros_like(data.b), torch.zeros_like(differences(x)))
+    peak = x.abs().amax((1, 2, 3)).double()
+    balance = STEP_BALANCE * weight * DIFFERENCES_NORM / torch.where(peak > 0, peak, 1.0)
+    gap = torch.full_like(balance, float("inf"))
+    active, iterations = torch.arange(len(x), device=x.device), 0
+    while len(active) and iterations < max_iterations:
+        part = tuple(entry[active] for entry in state)
+        problem = _Problem(forward, adjoint, data.items(active), weight[active], balance[active], lowest)
+        for _ in range(CHECK_EVERY):
+            part = problem.iterate(*part)
+        iterations += CHECK_EVERY
+        for entry, changed in zip(state, part, strict=True):
+            entry[active] = changed
+        gap[active] = problem.relative_gap(*part)
+        active = active[gap[active] > tolerance]
+    return LeastVariation(state[0].clamp(min=lowest), gap, iterations)
 
 
-def _each(values: Tensor, like: Tensor) -> Tensor:
-    """(B,) shaped to broadcast over the items of `like`."""
-    return values.view(-1, *[1] * (like.ndim - 1))
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """The items that are still being worked on."""
+
+    forward: Callable[[Tensor], Tensor]
+    adjoint: Callable[[Tensor], Tensor]
+    data: DataTerm
+    weight: Tensor
+    balance: Tensor
+    lowest: float
+
+    def iterate(self, x: Tensor, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One primal and one dual step, then over-relaxation. |[K; D / |D|]|^2 <= 2 bounds the product of the steps."""
+        primal = per_item(1 / (sqrt(2.0) * self.balance), x)
+        dual = per_item(self.balance / sqrt(2.0), x)
+        x_new = (x - primal * self._pull(q, p)).clamp(min=self.lowest)
+        ahead = 2 * x_new - x
+        q_new = self.data.prox_conjugate(q + dual.view(-1, *[1] * (q.ndim - 1)) * self.forward(ahead),
+                                         dual.view(-1, *[1] * (q.ndim - 1)))
+        p_new = self._shorten(p + dual[:, None] * differences(ahead) / DIFFERENCES_NORM)
+        return x + RELAXATION * (x_new - x), q + RELAXATION * (q_new - q), p + RELAXATION * (p_new - p)
+
+    def relative_gap(self, x: Tensor, q: Tensor, p: Tensor) -> Tensor:
+        """Duality gap over the objective, (B,), of the feasible points next to the over-relaxed ones."""
+        x, p = x.clamp(min=self.lowest), self._shorten(p)
+        objective = self.data.value(self.forward(x), q) + self.weight * total_variation(x)
+        high = 2 * per_item(x.abs().amax((1, 2, 3)), x)
+        pull = self._pull(q, p)
+        slack = -total(torch.minimum(pull * high, pull * (-high).clamp(min=self.lowest)))
+        gap = objective + self.data.conjugate(q) + slack
+        return torch.where(gap == 0, 0.0, gap / objective)
+
+    def _pull(self, q: Tensor, p: Tensor) -> Tensor:
+        """K^H q + D^H p / |D|, zero at the solution (without bounds)."""
+        return self.adjoint(q) + differences_adjoint(p) / DIFFERENCES_NORM
+
+    def _shorten(self, p: Tensor) -> Tensor:
+        """Every pixel's vector cut to the length weight |D|."""
+        longest = per_item(self.weight * DIFFERENCES_NORM, p)
+        return p / (p.norm(dim=1, keepdim=True) / longest).clamp(min=1.0)

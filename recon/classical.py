@@ -1,0 +1,134 @@
+"""The classical reconstructions that need no learned prior: the bar for those that have one.
+
+    fbp    filtered backprojection, the discretised inverse of the Radon transform
+    pinv   A^+ y, the least-squares image of least norm; amplifies noise where A is ill-conditioned
+    tv     total variation, solved to convergence
+
+Each takes a measurement and gives the images (B, C, H, W) in value units, each item for itself.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from operators import LinearOperator, fbp as filtered_backprojection, operator_norm
+from recon.dataterm import Quadratic, Within
+from recon.likelihood import Measurement
+from recon.tv import least_variation
+
+NORM_MARGIN = 1.05  # power iterations come from below
+
+
+def fbp(measurement: Measurement, window: str = "ramp") -> Tensor:
+    """Filtered backprojection of CT data.
+
+    Args:
+        measurement: made with an operator of OPERATORS["ct"].
+        window: on the ramp filter: "ramp" (none), "shepp-logan", "cosine" or "hann".
+
+    Returns:
+        (B, C, H, W), value units.
+
+    Raises:
+        ValueError: the operator is another one.
+
+    Reference: Kak, Slaney, "Principles of Computerized Tomographic Imaging", 1988, section 3.3.
+    """
+    try:
+        return filtered_backprojection(measurement.operator, measurement.y, window)
+    except ValueError as error:
+        raise ValueError(f"{error}; the methods 'tv' and 'pinv' take any linear operator") from error
+
+
+def pinv(measurement: Measurement) -> Tensor:
+    """A^+ y, the image of least norm among those that fit the data best; unseen parts of the image are zero.
+
+    Args:
+        measurement: with any linear operator; the noise level has no influence.
+
+    Returns:
+        (B, C, H, W), value units.
+    """
+    return _linear(measurement).pinv(measurement.y)
+
+
+def tv(
+    measurement: Measurement,
+    weight: float | Tensor | None = None,
+    lowest: float | None = None,
+    tolerance: float = 1e-3,
+    max_iterations: int = 5000,
+) -> Tensor:
+    """The image of least total variation that fits the data, solved to convergence.
+
+        weight given    argmin  |(A x - y) / sigma|^2 / 2 + weight TV(x)
+        weight None     argmin  TV(x)  where  |(A x - y) / sigma|^2 <= number of measured elements
+
+    The second is Morozov's discrepancy principle for each item, in one solve: data are fitted as closely as their noise is
+    large and no closer. It needs a true noise level, and smooths a little more than the weight of least error does.
+    With sigma = 0 both give the least TV(x) with A x = y.
+
+    Args:
+        measurement: with any linear operator and one noise level, or one for each element of y.
+        weight: above zero, one number or (B,), in 1 / value units: typical images of range 1 want about 1 to 10.
+        lowest: least value that a pixel may take, 0 for images that cannot be negative; default: no bound.
+        tolerance: relative duality gap at which an item stops.
+        max_iterations: bound; a warning says so if it is reached.
+
+    Returns:
+        (B, C, H, W), value units.
+
+    Raises:
+        ValueError: weight is not positive, or the images have no height and width.
+
+    Reference: Rudin, Osher, Fatemi, 1992; Chambolle, Pock, 2011 (see recon.tv); Morozov, "On the solution of functional
+    equations by the method of regularization", 1966.
+    """
+    shape = measurement.image_shape
+    if len(shape) != 4:
+        raise ValueError(f"got images of shape {shape}; expected (B, C, H, W), total variation needs height and width; use 'pinv'")
+    white = measurement.whitened()
+    A, y, items = _linear(white), white.y, shape[0]
+    norm = NORM_MARGIN * operator_norm(A)
+    sigma = torch.full((items,), white.sigma / norm, dtype=torch.float64, device=y.device)
+    strength = _weights(1.0 if weight is None else weight, items).to(y.device)
+    if weight is None or white.sigma == 0:
+        data, strength = Within(y / norm, sigma * sqrt(white.count)), torch.ones_like(strength)
+    else:
+        data = Quadratic(y / norm, sigma)
+    bound = -float("inf") if lowest is None else float(lowest)
+    with torch.no_grad():
+        solved = least_variation(lambda x: A(x) / norm, lambda q: A.adjoint(q) / norm, data, strength, bound, tolerance,
+                                 max_iterations)
+    late = solved.gap > tolerance
+    if bool(late.any()):
+        warnings.warn(
+            f"total variation: got a relative duality gap of {float(solved.gap.max()):.1e} in {int(late.sum())} of {items} items "
+            f"after {solved.iterations} iterations; expected {tolerance:.1e}; raise max_iterations, or, if the data cannot be fitted "
+            "to their noise level, give a weight or a larger sigma",
+            RuntimeWarning, stacklevel=2,
+        )
+    return solved.x
+
+
+CLASSICAL: dict[str, Callable[..., Tensor]] = {"fbp": fbp, "tv": tv, "pinv": pinv}
+
+
+def _linear(measurement: Measurement) -> LinearOperator:
+    operator = measurement.operator
+    if not isinstance(operator, LinearOperator):
+        raise ValueError(f"got operator {type(operator).__name__}; expected a linear operator; classical methods need A^H, use a sampler")
+    return operator
+
+
+def _weights(weight: float | Tensor, items: int) -> Tensor:
+    weights = torch.as_tensor(weight, dtype=torch.float64).flatten()
+    if weights.numel() not in (1, items) or not bool((weights.isfinite() & (weights > 0)).all()):
+        raise ValueError(f"got weight={weight}; expected a positive number, or one for each of {items} items; "
+                         "leave it out to let the noise level decide")
+    return weights.expand(items).clone()
