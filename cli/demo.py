@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cli import options as o
 
-IMAGE, PRIOR, NOISE, SEED = "headct-1", "headct-64", "1%", 0
+IMAGE, NOISE, SEED = "headct-1", "1%", 0
 TASKS = {
     "ct": ("CT from 23 views, 1 % noise", "ct", {"angles": "23"}, {"FBP": "fbp", "TV": "tv"}),
     "inpaint": ("60 % of the pixels missing, 1 % noise", "inpaint", {"keep": 0.4}, {"TV": "tv"}),
@@ -14,8 +14,9 @@ TASKS = {
 
 
 def demo(
-    output: o.Output = Path("recon-demo"), samples: o.Samples = 8, method: o.Method = None,
-    steps: o.Steps = None, device: o.Device = None, overwrite: o.Overwrite = False, json: o.Json = False,
+    output: o.Output = Path("recon-demo"), prior: o.Prior = "headct-64", samples: o.Samples = 8,
+    method: o.Method = None, steps: o.Steps = None, device: o.Device = None, overwrite: o.Overwrite = False,
+    json: o.Json = False,
 ) -> None:
     """Degrade a bundled real head CT image in two ways, reconstruct it, and write pictures and a report.
 
@@ -26,11 +27,11 @@ def demo(
     from cli import output as out
     from cli.run_record import Run, show
 
-    image, path = data.sample_path(IMAGE), priors.find(PRIOR)
+    image, path = data.sample_path(IMAGE), priors.find(prior)
     run = Run("demo", {
-        "image": IMAGE, "prior": PRIOR, "samples": samples, "method": method, "steps": steps,
+        "image": IMAGE, "prior": prior, "samples": samples, "method": method, "steps": steps,
         "device": device})
-    with out.folder(output, overwrite, []) as folder:
+    with out.folder(output, overwrite, []) as folder, run.hearing():
         where = restore.choose_device(device)
         network = priors.load(path, where)
         values = data.read_image(image).values[None]
@@ -46,5 +47,5 @@ def demo(
             finished.append(results.Finished(task, result, fit.value_range(network), title, name, beside))
         title, header = "A real head CT slice, degraded and reconstructed", priors.facts(network.header)
         record = results.publish(folder, title, finished, header, run)
-    again = f"next: recon reconstruct {output / 'ct_measurement.h5'} --prior {PRIOR} --samples 4 -o again/"
+    again = f"next: recon reconstruct {output / 'ct_measurement.h5'} --prior {prior} --samples 4 -o again/"
     show(record, json, [output / "report.html", output / "overview.png", again])

@@ -50,6 +50,11 @@ class Picture:
             "colours": self.colours,
         }
 
+    @property
+    def stretched(self) -> bool:
+        """Whether it is shown as a square although it is none: few angles would give a thin stripe."""
+        return self.values.shape[2] > 2 * self.values.shape[1]
+
     def gradient(self) -> str:
         """The colour bar as CSS."""
         from matplotlib import colormaps
@@ -67,9 +72,8 @@ def image(
 
 
 def spread(name: str, title: str, values: np.ndarray, unit: str = "") -> Picture:
-    """A map that begins at zero; its scale ends at the largest value, which the caption states."""
-    top = float(values.max()) or 1.0
-    return Picture(name, title, values, 0.0, top, HEAT, unit, f"0 (dark) to {top:.2g}")
+    """A map that begins at zero; its scale ends at the largest value."""
+    return Picture(name, title, values, 0.0, float(values.max()) or 1.0, HEAT, unit)
 
 
 def full_range(values: np.ndarray) -> tuple[float, float]:
@@ -112,8 +116,8 @@ def overview(path: Path, labels: list[str], rows: list[list[Picture]]) -> Path:
         for axis, picture in zip(line, row, strict=False):
             values, low, high = picture.pixels()
             shown = np.clip((np.moveaxis(values, 0, -1) - low) / ((high - low) or 1), 0, 1).squeeze()
-            wide = shown.shape[1] > 2 * shown.shape[0]  # a sinogram of few angles would be a thin stripe
-            axis.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect="auto" if wide else "equal")
-            axis.set_title("\n".join(filter(None, (picture.title, picture.caption))), fontsize=8)
+            axis.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect="auto" if picture.stretched else "equal")
+            scale = f"0 (dark) to {picture.high:.2g}" if picture.colours == HEAT else ""
+            axis.set_title("\n".join(filter(None, (picture.title, picture.caption, scale))), fontsize=8)
     figure.savefig(path, dpi=150)
     return path

@@ -46,7 +46,7 @@ def reconstruct(
         "input": measured, "prior": None if classical else prior, "method": method or "default",
         "steps": steps, "samples": samples, "seed": seed, "operator": operator, **flags.given(),
         "noise": noise, "items": items, "device": device, "batch_size": batch_size, "output": output})
-    with out.folder(output, overwrite, [measured, mask, config]) as folder:
+    with out.folder(output, overwrite, [measured, mask, config]) as folder, run.hearing():
         run.hash_inputs([measured, mask, path])
         if kind == "hdf5" and (operator is None or data.is_measurement(measured)):
             task = measure.from_file(measured, noise, operator, flags, items, run)

@@ -40,6 +40,11 @@ def verdict(chi_square: float | None, of_samples: bool) -> tuple[str, str]:
             "stated, the operator is not the true one, the image is unlike those the prior has seen, or the "
             "sampler took too few steps. Do not rely on the interval map."
         )
+    if of_samples and chi_square > 1.3:
+        return "odd", (
+            f"{whose} {chi_square:.2f}: the samples fit the data a little less closely than the noise allows. "
+            "More network calls (--steps) or another --method may help."
+        )
     if of_samples and chi_square < 0.5:
         return "odd", (
             f"{whose} {chi_square:.2f}: closer to the data than their stated noise allows. The noise may be "
@@ -103,4 +108,5 @@ def embed(picture: Picture, folder: Path) -> dict[str, Any]:
         "high": f"{picture.high:.3g}",
         "unit": picture.unit,
         "gradient": picture.gradient(),
+        "stretched": picture.stretched,
     }

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -52,6 +53,15 @@ class Run:
         if text not in self.notes:
             self.notes.append(text)
             print(f"note: {text}", file=sys.stderr)
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """What the library warns of inside the body becomes a note."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("default", RuntimeWarning)
+            warnings.showwarning = lambda message, *place: self.note(str(message))
+            yield
 
     def hash_inputs(self, paths: Iterable[Path | None]) -> None:
         """Keeps the SHA-256 of every file that the result depends on."""

@@ -26,7 +26,7 @@ def sample(
     path = priors.find(prior)
     run = Run("sample", {
         "prior": prior, "count": count, "steps": steps, "seed": seed, "device": device, "output": output})
-    with out.folder(output, overwrite, [path, config]) as folder:
+    with out.folder(output, overwrite, [path, config]) as folder, run.hearing():
         import data
         import recon
 

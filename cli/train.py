@@ -39,7 +39,7 @@ def train(
     flags = {"sde": sde, "hours": hours, "steps": steps, "batch_size": batch_size, "seed": seed}
     settings, own = training.settings(config, {**flags, "size": size, "name": name})
     run = Run("train", {"data": images, **own, **settings.model_dump(), "resume": resume, "output": output})
-    with out.folder(output, overwrite, [images, config], resume=resume) as folder:
+    with out.folder(output, overwrite, [images, config], resume=resume) as folder, run.hearing():
         found = dataset.load(images, own.get("size"), to_gray, run)
         print("\n".join(dataset.lines(found)), file=sys.stderr)
         with run.clock("training"), training.bar() as progress:
