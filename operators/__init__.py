@@ -14,7 +14,7 @@ from operators.linear import Adjoint, Compose, FromFunctions, LinearOperator, Op
 from operators.noise import Gaussian
 from operators.probes import dense_matrix, dot_test, operator_norm
 from operators.resample import downsample
-from operators.solve import cg, conjugate_residuals
+from operators.solve import cg, conjugate_residuals, least_squares
 
 OPERATORS = {
     "identity": identity,
@@ -27,5 +27,5 @@ OPERATORS = {
 __all__ = [
     "OPERATORS", "Adjoint", "Compose", "Dense", "FromFunctions", "Gaussian", "Identity", "LinearOperator",
     "Operator", "Scaled", "Stack", "Sum", "cg", "conjugate_residuals", "dense_matrix", "dot_test", "fbp",
-    "from_skimage", "operator_norm", "to_skimage",
+    "from_skimage", "least_squares", "operator_norm", "to_skimage",
 ]

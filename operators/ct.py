@@ -23,9 +23,8 @@ class ParallelBeamTransform(LinearOperator):
 
     A sparse matrix with its transpose, so that the adjoint is exactly matched: 16 bytes for each of about 2.3
     H W angles entries where bins are as wide as pixels (256 x 256 pixels, 180 views: 2.7e7 entries, 0.43 GB,
-    3 s to set up). Its weights have the precision of float32; float64 data are served by a float64 copy. With
-    up to 3000 data A A^H is diagonalised on first use, which makes solves exact and fast; above, they are
-    iterative.
+    3 s to set up). Up to 3000 data the weights are float64, and A A^H is diagonalised on first use, which makes
+    solves exact and fast; above, the weights are float32 and solves iterative.
 
     Args:
         geometry: Where the rays run.
@@ -34,7 +33,8 @@ class ParallelBeamTransform(LinearOperator):
     def __init__(self, geometry: ParallelBeam) -> None:
         super().__init__(geometry.shape, (geometry.angles_rad.size, geometry.detectors))
         self.geometry = geometry
-        matrix = strip_matrix(geometry)
+        exact = math.prod(self.out_shape) <= EXACT_GRAM_SIZE
+        matrix = strip_matrix(geometry, np.float64 if exact else np.float32)
         for name, half in (("forward", matrix), ("adjoint", matrix.T.tocsr())):
             self.register_buffer(f"{name}_rows", torch.from_numpy(half.indptr.astype(np.int32)), False)
             self.register_buffer(f"{name}_columns", torch.from_numpy(half.indices.astype(np.int32)), False)
@@ -117,15 +117,16 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
-        ctx.apply, ctx.adjoint = inputs[1:]
+        ctx.maps = inputs[1:]
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple:
-        return _Product.apply(gradient, ctx.adjoint, ctx.apply), None, None
+        apply, adjoint = ctx.maps
+        return _Product.apply(gradient, adjoint, apply), None, None
 
     @staticmethod
     def jvp(ctx, tangent: Tensor, *_: None) -> Tensor:
-        return _Product.apply(tangent, ctx.apply, ctx.adjoint)
+        return _Product.apply(tangent, *ctx.maps)
 
 
 def ct(

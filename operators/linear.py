@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from operators.checks import fault, finite_float, per_sample, shape_of, trailing_axes
-from operators.solve import conjugate_residuals, damped_inverse
+from operators.solve import conjugate_residuals, damped_inverse, least_squares
 
 
 class Operator(nn.Module):
@@ -135,26 +135,30 @@ class LinearOperator(Operator):
         raise NotImplementedError(f"{type(self).__name__} must define _adjoint")
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
-        """By conjugate residuals; `rho` comes shaped to broadcast over `u`."""
+        """By iteration; `rho` comes shaped to broadcast over `u`."""
         rho = rho.expand(u.shape[:1] + (1,) * (u.ndim - 1)) if u.ndim > len(self.out_shape) else rho
         zero = rho == 0
-        out, into = len(self.out_shape), len(self.in_shape)
         solved = u
         if not bool(zero.all()):
             damping = torch.where(zero, 1.0, rho)
             solved = conjugate_residuals(
-                lambda z: self._forward(self._adjoint(z)) + damping * z, u.where(~zero, 0.0), out
+                lambda z: self._forward(self._adjoint(z)) + damping * z,
+                u.where(~zero, 0.0), len(self.out_shape),
             )
         if not bool(zero.any()):
             return solved
 
-        # u may have a part outside the range of A, on which A A^H z = u has no solution. The normal equations
-        # in image space always have one: v = A^+ u, then z = A w with A^H A w = v is the z of least norm.
-        def normal(v: Tensor) -> Tensor:
-            return self._adjoint(self._forward(v))
+        # u may have a part outside the range of A, where A A^H z = u has no solution; so in two steps,
+        # (A A^H)^+ = (A^H)^+ A^+.
+        def flat_forward(x: Tensor) -> Tensor:
+            return self._forward(x.unflatten(-1, self.in_shape)).flatten(-len(self.out_shape))
 
-        v = conjugate_residuals(normal, self._adjoint(u.where(zero, 0.0)), into)
-        return torch.where(zero, self._forward(conjugate_residuals(normal, v, into)), solved)
+        def flat_adjoint(y: Tensor) -> Tensor:
+            return self._adjoint(y.unflatten(-1, self.out_shape)).flatten(-len(self.in_shape))
+
+        x = least_squares(flat_forward, flat_adjoint, u.where(zero, 0.0).flatten(-len(self.out_shape)))
+        z = least_squares(flat_adjoint, flat_forward, x)
+        return torch.where(zero, z.unflatten(-1, self.out_shape), solved)
 
 
 class FromFunctions(LinearOperator):

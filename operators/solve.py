@@ -72,10 +72,10 @@ def conjugate_residuals(
     tolerance: float | None = None,
     max_iterations: int | None = None,
 ) -> Tensor:
-    """Solve apply(z) = b, or minimise |b - apply(z)|, one independent solve per sample.
+    """Solve apply(z) = b by conjugate residuals, one independent solve per sample.
 
     As `cg`, and at its cost, but each iterate has the least residual of its Krylov space, so the residual
-    never grows: safe for maps that are singular, or too ill-conditioned for the dtype.
+    never grows: safe where the problem is too ill-conditioned for the dtype.
 
     Reference: Stiefel, "Relaxationsmethoden bester Strategie zur Loesung linearer Gleichungssysteme", 1955.
     """
@@ -86,11 +86,8 @@ def conjugate_residuals(
     rr, rs = dot(r, r), dot(r, s)
     goal = tolerance**2 * rr
     active = rr > goal
-    steepest, flat = torch.zeros_like(rr), 8 * torch.finfo(b.dtype).eps
     for _ in range(LIMIT if max_iterations is None else max_iterations):
-        # A residual that the map annihilates, but for rounding, cannot be reduced any more.
-        steepest = torch.maximum(steepest, _ratio(rs, rr, active))
-        active = active & (rs > flat * steepest * rr)
+        active = active & (rs > 0)
         if not bool(active.any()):
             break
         alpha = _ratio(rs, dot(q, q), active)
@@ -105,6 +102,58 @@ def conjugate_residuals(
         active = active & (rr > goal)
     _report(active, rr, goal, tolerance, max_iterations)
     return z * unit
+
+
+def least_squares(
+    forward: Callable[[Tensor], Tensor],
+    adjoint: Callable[[Tensor], Tensor],
+    y: Tensor,
+    tolerance: float | None = None,
+    max_iterations: int | None = None,
+) -> Tensor:
+    """The x of least norm that minimises |y - A x|, by conjugate gradients on the factors (CGLS).
+
+    The normal equations are never formed, so the condition of A amplifies rounding and not its square.
+
+    Args:
+        forward: A, (*batch, n) to (*batch, m), which treats samples independently.
+        adjoint: A^H, (*batch, m) to (*batch, n).
+        y: (*batch, m); need not lie in the range of A.
+        tolerance: A sample stops once |r| <= tolerance |y| or |A^H r| <= tolerance |A| |r|, r = y - A x.
+            Default 1e-12 in float64, else 1e-6.
+        max_iterations: Default 1000, with a warning if they do not suffice.
+
+    Returns:
+        x, (*batch, n).
+
+    Reference: Paige and Saunders, "LSQR: an algorithm for sparse linear equations and sparse least squares",
+        1982, section 7.1, and the stopping rules of section 6.
+    """
+    dot, unit, tolerance = _prepare(y, 1, tolerance)
+    r = y / unit
+    s = adjoint(r)
+    x, p = 0.0 * s, s
+    ss, rr = dot(s, s), dot(r, r)
+    enough = tolerance**2 * rr
+    goal, norm = torch.zeros_like(ss), torch.zeros_like(ss)
+    active = ss > 0
+    for _ in range(LIMIT if max_iterations is None else max_iterations):
+        q = forward(p)
+        qq = dot(q, q)
+        norm = torch.maximum(norm, _ratio(qq, dot(p, p), active))
+        goal = torch.where(rr > enough, tolerance**2 * norm * rr, ss)
+        active = active & (ss > goal) & (qq > 0)
+        if not bool(active.any()):
+            break
+        alpha = _ratio(ss, qq, active)
+        x = x + alpha * p
+        r = r - alpha * q
+        s = adjoint(r)
+        previous, ss = ss, torch.where(active, dot(s, s), ss)
+        rr = torch.where(active, dot(r, r), rr)
+        p = torch.where(active, s + _ratio(ss, previous, active) * p, p)
+    _report(active, ss, goal, tolerance, max_iterations)
+    return x * unit
 
 
 def _prepare(b: Tensor, event_axes: int, tolerance: float | None) -> tuple[Callable, Tensor, float]:

@@ -18,8 +18,8 @@ from operators.checks import fault
 from operators.geometry import ParallelBeam
 
 
-def strip_matrix(geometry: ParallelBeam) -> scipy.sparse.csr_matrix:
-    """Rows (angle, bin), columns (row, column) of the pixels; int32 indices, float32 values.
+def strip_matrix(geometry: ParallelBeam, dtype: type = np.float32) -> scipy.sparse.csr_matrix:
+    """Rows (angle, bin), columns (row, column) of the pixels; int32 indices, values of `dtype`.
 
     Raises:
         ValueError: more than 2^31 - 1 entries (16 bytes each, with those of the adjoint).
@@ -34,9 +34,9 @@ def strip_matrix(geometry: ParallelBeam) -> scipy.sparse.csr_matrix:
     for angle in geometry.angles_rad:
         first, weights = _footprints(geometry, float(angle))
         rows = first + np.arange(weights.shape[0], dtype=np.int32)[:, None]
-        hit = (weights > 1e-7) & (rows >= 0) & (rows < bins)
+        hit = (weights > 1e-12) & (rows >= 0) & (rows < bins)
         columns = np.broadcast_to(np.arange(pixels, dtype=np.int32), rows.shape)
-        values = (weights[hit] * (geometry.spacing_mm * side)).astype(np.float32)
+        values = (weights[hit] * (geometry.spacing_mm * side)).astype(dtype)
         views.append(scipy.sparse.csr_matrix((values, (rows[hit], columns[hit])), shape=(bins, pixels)))
     return scipy.sparse.vstack(views, format="csr")
 
