@@ -8,6 +8,7 @@ from operators.adapters import from_skimage, to_skimage
 from operators.basic import Dense, Identity, identity
 from operators.blur import blur
 from operators.ct import ct
+from operators.diagonal import Diagonal
 from operators.fbp import fbp
 from operators.inpaint import inpaint
 from operators.linear import Adjoint, Compose, FromFunctions, LinearOperator, Operator, Scaled, Stack, Sum

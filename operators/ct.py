@@ -23,8 +23,8 @@ class ParallelBeamTransform(LinearOperator):
 
     A sparse matrix with its transpose, so that the adjoint is exactly matched: 16 bytes for each of about 2.3
     H W angles entries where bins are as wide as pixels (256 x 256 pixels, 180 views: 2.7e7 entries, 0.43 GB,
-    3 s to set up). Up to 3000 data the weights are float64, and A A^H is diagonalised on first use, which makes
-    solves exact and fast; above, the weights are float32 and solves iterative.
+    3 s to set up). Up to 3000 data the weights are float64, and A A^H is diagonalised on first use, which
+    makes solves exact and fast; above, the weights are float32 and solves iterative.
 
     Args:
         geometry: Where the rays run.

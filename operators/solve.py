@@ -45,8 +45,9 @@ def cg(
     Reference: Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", 1952.
     """
     dot, unit, tolerance = _prepare(b, event_axes, tolerance)
-    z, r = 0.0 * b, b / unit  # 0 b and not zeros: a NaN in b must show in the result
+    r = b / unit
     p, rr = r, dot(r, r)
+    z = 0.0 * (r + rr)  # and not zeros: a NaN in b must show in all of its sample
     goal = tolerance**2 * rr
     active = rr > goal
     for _ in range(LIMIT if max_iterations is None else max_iterations):
@@ -80,10 +81,11 @@ def conjugate_residuals(
     Reference: Stiefel, "Relaxationsmethoden bester Strategie zur Loesung linearer Gleichungssysteme", 1955.
     """
     dot, unit, tolerance = _prepare(b, event_axes, tolerance)
-    z, r = 0.0 * b, b / unit
+    r = b / unit
     s = apply(r)
     p, q = r, s
     rr, rs = dot(r, r), dot(r, s)
+    z = 0.0 * (r + rr)
     goal = tolerance**2 * rr
     active = rr > goal
     for _ in range(LIMIT if max_iterations is None else max_iterations):
@@ -132,8 +134,8 @@ def least_squares(
     dot, unit, tolerance = _prepare(y, 1, tolerance)
     r = y / unit
     s = adjoint(r)
-    x, p = 0.0 * s, s
-    ss, rr = dot(s, s), dot(r, r)
+    p, ss, rr = s, dot(s, s), dot(r, r)
+    x = 0.0 * (s + rr)
     enough = tolerance**2 * rr
     goal, norm = torch.zeros_like(ss), torch.zeros_like(ss)
     active = ss > 0

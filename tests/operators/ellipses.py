@@ -17,7 +17,7 @@ LOPSIDED = np.array([
 
 
 def image(ellipses: np.ndarray, size: int, subpixels: int = 1) -> np.ndarray:
-    """Means over size x size pixels of the ellipses, from subpixels^2 points in each; rows count downwards."""
+    """Means of the ellipses over size x size pixels, by subpixels^2 points in each; rows count downwards."""
     along = (np.arange(size * subpixels) + 0.5) / (size * subpixels) * 2 - 1
     x, y = np.meshgrid(along, -along)
     fine = np.zeros_like(x)
