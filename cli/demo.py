@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from cli import options as o
@@ -28,12 +29,11 @@ def demo(
     from cli.run_record import Run, show
 
     image, path = data.sample_path(IMAGE), priors.find(prior)
-    run = Run("demo", {
-        "image": IMAGE, "prior": prior, "samples": samples, "method": method, "steps": steps,
-        "device": device})
+    run = Run("demo", {"image": IMAGE, "prior": prior, "output": output})
     with out.folder(output, overwrite, []) as folder, run.hearing():
-        where = restore.choose_device(device)
-        network = priors.load(path, where)
+        plan = restore.plan(method, steps, samples, SEED, None, device)
+        network = priors.load(path, plan.device)
+        run.begin(**asdict(plan))
         values = data.read_image(image).values[None]
         run.hash_inputs([image, path])
         finished = []
@@ -42,7 +42,7 @@ def demo(
             task, stored = measure.simulated(values, operator, flags, NOISE, SEED, network.unit)
             data.write_measurement(folder / f"{name}_measurement.h5", **stored)
             with run.clock(name):
-                result = restore.posterior(task, network, method, steps, samples, SEED, None, where)
+                result = restore.posterior(task, network, plan)
                 beside = {shown: restore.classical(task, rival).estimate for shown, rival in rivals.items()}
             finished.append(results.Finished(task, result, fit.value_range(network), title, name, beside))
         title, header = "A real head CT slice, degraded and reconstructed", priors.facts(network.header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -43,9 +44,8 @@ def reconstruct(
     path = None if classical else priors.find(prior)
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
     run = Run("reconstruct", {
-        "input": measured, "prior": None if classical else prior, "method": method or "default",
-        "steps": steps, "samples": samples, "seed": seed, "operator": operator, **flags.given(),
-        "noise": noise, "items": items, "device": device, "batch_size": batch_size, "output": output})
+        "input": measured, "prior": None if classical else prior, "method": method, "operator": operator,
+        **flags.given(), "noise": noise, "items": items, "output": output})
     with out.folder(output, overwrite, [measured, mask, config]) as folder, run.hearing():
         run.hash_inputs([measured, mask, path])
         if kind == "hdf5" and (operator is None or data.is_measurement(measured)):
@@ -53,13 +53,15 @@ def reconstruct(
         else:
             task = measure.from_image(measured, noise, operator, flags, seed, to_gray, run)
         if classical:
+            run.begin()
             result, header = restore.classical(task, method), None
             scale = results.own_scale(task, result.estimate)
         else:
-            where = restore.choose_device(device)
-            network = priors.load(path, where)
+            plan = restore.plan(method, steps, samples, seed, batch_size, device)
+            network = priors.load(path, plan.device)
             task = fit.for_prior(task, network, measured.name, run)
-            result = restore.posterior(task, network, method, steps, samples, seed, batch_size, where)
+            run.begin(**asdict(plan))
+            result = restore.posterior(task, network, plan)
             header, scale = priors.facts(network.header), fit.value_range(network)
         done = results.Finished(task, result, scale, "Reconstruction")
         record = results.publish(folder, f"Reconstruction of {measured.name}", [done], header, run)

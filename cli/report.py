@@ -42,7 +42,7 @@ def verdict(chi_square: float | None, of_samples: bool) -> tuple[str, str]:
         )
     if of_samples and chi_square > 1.3:
         return "odd", (
-            f"{whose} {chi_square:.2f}: the samples fit the data a little less closely than the noise allows. "
+            f"{whose} {chi_square:.2f}: the samples fit the data less closely than the noise allows. "
             "More network calls (--steps) or another --method may help."
         )
     if of_samples and chi_square < 0.5:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,29 @@ if TYPE_CHECKING:
     from recon import Prior
 
 LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to sample, resolved: the settings of `recon.reconstruct`."""
+
+    method: str
+    steps: int
+    samples: int
+    seed: int
+    batch_size: int | None
+    device: str
+
+
+def plan(
+    method: str | None, steps: int | None, samples: int, seed: int, batch_size: int | None, device: str | None
+) -> Plan:
+    """The plan, with the toolkit's own choice for what is not given."""
+    from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS
+
+    return Plan(
+        method or DEFAULT_METHOD, steps or DEFAULT_STEPS, samples, seed, batch_size, choose_device(device)
+    )
 
 
 @dataclass(frozen=True)
@@ -76,30 +99,17 @@ def classical(task: Task, method: str) -> Result:
     return Result(method, array(task, estimate), residual(task, estimate), seconds)
 
 
-def posterior(
-    task: Task,
-    prior: Prior,
-    method: str | None,
-    steps: int | None,
-    samples: int,
-    seed: int,
-    batch_size: int | None,
-    device: str,
-) -> Result:
+def posterior(task: Task, prior: Prior, plan: Plan) -> Result:
     """Draws from the posterior and their statistics."""
     import recon
-    from recon.presets import DEFAULT_METHOD
 
-    method = method or DEFAULT_METHOD
-    wrong = refusing("E-METHOD", "these settings cannot work", f"--method {method}", USAGE)
+    wrong = refusing("E-METHOD", "these settings cannot work", f"--method {plan.method}", USAGE)
     with bar("sampling") as progress, wrong:
-        drawn = recon.reconstruct(
-            task.measurement, prior, method, steps, samples, seed, batch_size, device, progress
-        )
+        drawn = recon.reconstruct(task.measurement, prior, **asdict(plan), progress=progress)
     fits = [residual(task, sample) for sample in drawn.samples]
-    several = samples > 1
+    several = plan.samples > 1
     return Result(
-        method,
+        plan.method,
         array(task, drawn.mean),
         residual(task, drawn.mean),
         drawn.seconds,

@@ -44,9 +44,13 @@ class Run:
         self.notes: list[str] = []
         self.timings: dict[str, float] = {}
         self.started = time.time()
+
+    def begin(self, **resolved: Any) -> None:
+        """Adds settings that became known only now, and shows them all before long work, on a terminal."""
+        self.settings |= {key: plain(value) for key, value in resolved.items()}
         if sys.stderr.isatty():
             shown = " · ".join(f"{key} {value}" for key, value in self.settings.items())
-            print(f"recon {command}: {shown}", file=sys.stderr)
+            print(f"recon {self.command}: {shown}", file=sys.stderr)
 
     def note(self, text: str) -> None:
         """Something the user should know: on stderr now, in the record later."""

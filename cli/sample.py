@@ -24,16 +24,17 @@ def sample(
     from cli.run_record import Run, bar, save, show
 
     path = priors.find(prior)
-    run = Run("sample", {
-        "prior": prior, "count": count, "steps": steps, "seed": seed, "device": device, "output": output})
+    run = Run("sample", {"prior": prior, "count": count, "seed": seed, "output": output})
     with out.folder(output, overwrite, [path, config]) as folder, run.hearing():
         import data
         import recon
 
         run.hash_inputs([path])
-        network = priors.load(path, restore.choose_device(device))
+        steps, device = steps or 50, restore.choose_device(device)
+        network = priors.load(path, device)
+        run.begin(steps=steps, device=device)
         with run.clock("sampling"), bar("sampling") as progress:
-            images = recon.sample_prior(network, count, steps or 50, seed, progress=progress).numpy()
+            images = recon.sample_prior(network, count, steps, seed, progress=progress).numpy()
         sheet = pictures.grid(images, round(count**0.5))
         sheet = pictures.image("samples", "Samples", sheet, fit.value_range(network), network.unit)
         sheet.save(folder)

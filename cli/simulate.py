@@ -35,6 +35,7 @@ def simulate(
         "image": image, "operator": spec.named(operator), **flags.given(), "noise": noise, "seed": seed,
         "items": items, "subset": subset, "output": output})
     data.output_file(output, overwrite, [path for path in (image, mask, config) if path])
+    run.begin()
     values, unit = images(image, items, subset, to_gray, run)
     task, stored = measure.simulated(values, operator, flags, noise, seed, unit)
     y, sigma = stored["y"], stored["noise"]["sigma"]

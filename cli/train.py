@@ -41,6 +41,7 @@ def train(
     run = Run("train", {"data": images, **own, **settings.model_dump(), "resume": resume, "output": output})
     with out.folder(output, overwrite, [images, config], resume=resume) as folder, run.hearing():
         found = dataset.load(images, own.get("size"), to_gray, run)
+        run.begin()
         print("\n".join(dataset.lines(found)), file=sys.stderr)
         with run.clock("training"), training.bar() as progress:
             path = training.start(found, settings, folder, own.get("name", output.name), resume, progress)

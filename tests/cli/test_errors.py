@@ -52,7 +52,7 @@ def test_exit_codes_and_nothing_left_behind(error, code, recon_command, scan, ti
 def test_a_failing_run_leaves_the_old_result(recon_command, scan, tiny, tmp_path, monkeypatch):
     assert recon_command("reconstruct", scan, "--prior", tiny, "--steps", 2, "-o", "out").code == 0
     old = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr(recon, "reconstruct", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(recon, "reconstruct", lambda *arguments, **keywords: 1 / 0)
     assert recon_command("reconstruct", scan, "--prior", tiny, "-o", "out", "--overwrite").code == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == old
 
