@@ -26,7 +26,7 @@ OPERATORS = {
 }
 
 __all__ = [
-    "OPERATORS", "Adjoint", "Compose", "Dense", "FromFunctions", "Gaussian", "Identity", "LinearOperator",
-    "Operator", "Scaled", "Stack", "Sum", "cg", "conjugate_residuals", "dense_matrix", "dot_test", "fbp",
-    "from_skimage", "least_squares", "operator_norm", "to_skimage",
+    "OPERATORS", "Adjoint", "Compose", "Dense", "Diagonal", "FromFunctions", "Gaussian", "Identity",
+    "LinearOperator", "Operator", "Scaled", "Stack", "Sum", "cg", "conjugate_residuals", "dense_matrix",
+    "dot_test", "fbp", "from_skimage", "least_squares", "operator_norm", "to_skimage",
 ]

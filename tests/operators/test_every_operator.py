@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import operators
-from operators import OPERATORS, Dense, Stack, dense_matrix, dot_test
+from operators import OPERATORS, Dense, Diagonal, Stack, dense_matrix, dot_test
 
 RNG = np.random.default_rng(7)
 KERNEL = RNG.standard_normal((4, 3))
@@ -54,6 +54,7 @@ FACTORY_CASES = {
     "ct off centre": ("ct", dict(shape=(8, 8), angles=5, detectors=9, centre=(4, 3), detector_centre=3.5)),
 }
 OTHER_CASES = {
+    "diagonal": lambda: Diagonal(torch.tensor([[0.5, 0.0, -3.0], [1.0, 2.0, 0.1]])),
     "dense": lambda: Dense(MATRIX, (3, 4), (6,)),
     "dense tall": lambda: Dense(MATRIX.T, (6,), (2, 6)),
     "composed": blurred_inpainting,
