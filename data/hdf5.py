@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.errors import InputRefused, first_line
+from data.heaps import refuse_broken_heaps
 from data.images import too_many
 from data.kinds import expect
+from data.outputs import atomic_file
 from data.paths import nearest
 
 if TYPE_CHECKING:
     import h5py
 
 MAX_ELEMENTS = 1_000_000_000
-MOST_OBJECTS = 10_000
+MOST_OBJECTS = 2_000
 LAYOUTS = {
     "images": ("images",),
     "recon measurement": ("y", "operator", "noise"),
@@ -46,6 +48,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 
     path = Path(path)
     expect(path, "hdf5", as_what="an HDF5 file")
+    refuse_broken_heaps(path)
     try:
         with h5py.File(path, "r", locking=False) as file:
             refuse_foreign(file, path)
@@ -61,6 +64,19 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
             "a whole HDF5 file",
             "copy or download the file again (h5dump shows what can still be read)",
         ) from problem
+
+
+@contextmanager
+def created(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """A new file, which takes the place of one that exists when it is whole.
+
+    The file format is that of HDF5 1.10: there, and not before, all metadata carry checksums, so that a wrong
+    byte is refused by the library and cannot crash it.
+    """
+    import h5py
+
+    with atomic_file(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+        yield file
 
 
 def refuse_foreign(file: h5py.File, path: Path) -> None:

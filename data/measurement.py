@@ -24,7 +24,6 @@ import numpy as np
 from data import hdf5
 from data.errors import InputRefused, first_line
 from data.kinds import sniff
-from data.outputs import atomic_file
 from data.rules import labels, problems, refusal
 from data.tree import read_tree, write_tree
 
@@ -72,11 +71,9 @@ def write_measurement(
     Raises:
         ValueError: the parts do not fit one another; the text lists everything that is wrong.
     """
-    import h5py
-
     if wrong := problems(y, operator, noise, x):
         raise ValueError("; ".join(f"got {p.found}; expected {p.expected}; {p.fix}" for p in wrong))
-    with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.created(path) as file:
         file.attrs["recon_format"] = FORMAT
         file.attrs["unit"] = unit
         file["y"] = y
@@ -115,7 +112,9 @@ def read_measurement(path: str | os.PathLike[str], max_elements: int = hdf5.MAX_
         operator, units, more = read_operator(file, path)
         noise = read_noise(file["noise"])
         attrs = read_tree(file["attributes"]) if "attributes" in file else {}
-        axes = tuple(axis.label for axis in file["y"].dims)
+        axes = tuple(
+            map(str, file["y"].attrs.get("DIMENSION_LABELS", ()))
+        )  # Dataset.dims crashes on torn files
         unit = str(file.attrs.get("unit", ""))
     wrong = problems(y, operator, noise, x, axes if any(axes) else (), units)
     if wrong:

@@ -11,7 +11,6 @@ import numpy as np
 
 from data import hdf5
 from data.errors import InputRefused, first_line
-from data.outputs import atomic_file
 from data.tree import read_tree, write_tree
 
 FORMAT = 1
@@ -44,8 +43,6 @@ def write_result(
     Raises:
         ValueError: shapes that differ, or NaN: that is never written as a result.
     """
-    import h5py
-
     arrays = {"reconstruction": reconstruction, "mean": mean, "std": std, "samples": samples}
     for name, array in arrays.items():
         if array is None:
@@ -59,7 +56,7 @@ def write_result(
             raise ValueError(
                 f"got NaN or Inf in {name}; expected finite values; these are never written as a result"
             )
-    with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.created(path) as file:
         file.attrs["recon_format"] = FORMAT
         for name, array in arrays.items():
             if array is not None:

@@ -152,7 +152,11 @@ def angles(theta: Any, y: np.ndarray, units: str) -> Iterator[Problem]:
     """The projection angles, in radians."""
     wanted = f"{y.shape[-2]} angles, as y has" if y.ndim >= 2 else "one angle for each projection"
     if not isinstance(theta, np.ndarray) or theta.ndim != 1 or theta.dtype.kind not in "iuf":
-        text = "no angles" if theta is None else f"angles of {type(theta).__name__} {np.shape(theta)}"
+        text = (
+            "no angles"
+            if theta is None
+            else f"angles of type {type(theta).__name__} {getattr(theta, 'shape', '')}"
+        )
         fix = 'store them in /angles with the attribute units = "deg" or "rad"'
         yield Problem("E-GEOMETRY", text, wanted, fix)
         return

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from data import hdf5
 from data.errors import printable
 from data.outputs import atomic_file
 
@@ -56,12 +57,10 @@ def write_images(
     Raises:
         ValueError: another shape.
     """
-    import h5py
-
     if images.ndim != 4 or images.shape[1] not in {1, 3}:
         raise ValueError(f"got shape {images.shape}; expected (N, 1, H, W) or (N, 3, H, W)")
     stack = images[:, 0] if images.shape[1] == 1 else np.moveaxis(images, 1, -1)
-    with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.created(path) as file:
         file["images"] = stack
         file.attrs["unit"] = unit
         for key, value in (attrs or {}).items():
