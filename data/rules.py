@@ -27,16 +27,11 @@ class Problem:
 
 def refusal(title: str, where: str, problems: list[Problem]) -> InputRefused:
     """One error for all problems; code and exit code are those of the first."""
-    return InputRefused(
-        problems[0].code,
-        title,
-        where,
-        *(
-            "\n".join(dict.fromkeys(getattr(p, name) for p in problems))
-            for name in ("found", "expected", "fix")
-        ),
-        exit_code=min(p.exit_code for p in problems[:1]),
+    found, expected, fix = (
+        "\n".join(dict.fromkeys(getattr(problem, name) for problem in problems))
+        for name in ("found", "expected", "fix")
     )
+    return InputRefused(problems[0].code, title, where, found, expected, fix, problems[0].exit_code)
 
 
 def labels(operator: str, ndim: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What every refusal must be: the right code and exit code, quick (in processor time, whatever else runs), in the one form, without a traceback."""
+"""What every refusal must be: right code and exit code, quick in processor time, one form, no traceback."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ HEADS = [
     b"\x93NUMPY", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80\x04", b"(dp0\n", b"RIFF",
     b"\x40\0\0\0\0\0\0\0{",
 ]  # fmt: skip
-SOFT = settings(max_examples=60, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOFT = settings(max_examples=40, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def seeds():
