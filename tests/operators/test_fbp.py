@@ -59,7 +59,8 @@ def test_weights_are_half_the_gaps_to_the_neighbours():
 def test_weights_of_a_limited_scan_do_not_cover_what_was_not_scanned():
     angles = np.deg2rad(np.arange(0, 120, 2))
     np.testing.assert_allclose(angular_weights(angles), np.deg2rad(2))
-    np.testing.assert_allclose(angular_weights(angles + 2.0), np.deg2rad(2))  # across the end of the half turn
+    # The same, across the end of the half turn.
+    np.testing.assert_allclose(angular_weights(angles + 2.0), np.deg2rad(2))
 
 
 @pytest.mark.parametrize("size", [64, 65, 128])
