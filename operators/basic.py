@@ -77,10 +77,11 @@ class Dense(LinearOperator):
         """Cache M = left diag(values) right, cut off at the numerical rank."""
         if self.values is not None:
             return
-        left, values, right = torch.linalg.svd(self.matrix.double(), full_matrices=False)
-        floor = max(self.matrix.shape) * torch.finfo(self.matrix.dtype).eps * values.max()
-        rank = max(1, int((values > floor).sum()))
-        self.left, self.values, self.right = left[:, :rank], values[:rank], right[:rank]
+        with torch.inference_mode(False):
+            left, values, right = torch.linalg.svd(self.matrix.double(), full_matrices=False)
+            floor = max(self.matrix.shape) * torch.finfo(self.matrix.dtype).eps * values.max()
+            rank = max(1, int((values > floor).sum()))
+            self.left, self.values, self.right = left[:, :rank], values[:rank], right[:rank]
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
         self._decompose()

@@ -86,12 +86,12 @@ class ParallelBeamTransform(LinearOperator):
         if self.gram_values is not None:
             return
         size = math.prod(self.out_shape)
-        units = torch.eye(size, dtype=torch.float64, device=self.forward_values.device)
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
+            units = torch.eye(size, dtype=torch.float64, device=self.forward_values.device)
             gram = self._project(self._backproject(units))
-        values, self.gram_vectors = torch.linalg.eigh((gram + gram.T) / 2)
-        floor = size * torch.finfo(torch.float64).eps * values.amax()
-        self.gram_values = torch.where(values > floor, values, 0.0)
+            values, self.gram_vectors = torch.linalg.eigh((gram + gram.T) / 2)
+            floor = size * torch.finfo(torch.float64).eps * values.amax()
+            self.gram_values = torch.where(values > floor, values, 0.0)
 
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """From the eigenvectors of A A^H; up to 3000 data."""

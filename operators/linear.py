@@ -64,7 +64,8 @@ class Operator(nn.Module):
         key = (name, dtype, like.device)
         held = self._copies.get(key)
         if held is None or held[0] is not source:
-            held = (source, source.to(like.device, dtype))
+            with torch.inference_mode(False):  # a copy first made in inference mode must serve autograd later
+                held = (source, source.to(like.device, dtype))
             self._copies[key] = held
         return held[1]
 

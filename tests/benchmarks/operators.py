@@ -31,7 +31,7 @@ def median_ms(call: Callable[[], object], repeats: int) -> float:
 
 
 def speed(size: int, views: int, batch: int, repeats: int) -> list[str]:
-    """Milliseconds for a whole batch; scikit-image takes one image at a time: its time is that of one x batch."""
+    """Milliseconds for a batch; scikit-image takes one image at a time: its time is that of one x batch."""
     theta = np.arange(views) * 180.0 / views
     start = time.perf_counter()
     A = OPERATORS["ct"](**skimage_geometry(size, theta))

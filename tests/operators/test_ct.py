@@ -207,6 +207,7 @@ def test_refusals(arguments, message):
         ct(**{"shape": (8, 8), "angles": 5, **arguments})
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_second_derivatives_and_forward_mode():
     A = ct(shape=(5, 6), angles=4)
     x = torch.rand(1, 1, 5, 6, dtype=torch.float64, requires_grad=True)

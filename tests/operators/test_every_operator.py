@@ -142,6 +142,14 @@ def test_gradient_of_the_misfit(A, precision):
     close(gradient, expected, 3 * tolerance)
 
 
+def test_first_use_in_inference_mode_leaves_autograd_working(A):
+    with torch.inference_mode():
+        A.gram_solve(A(image(A, torch.float32)), 0.5)
+    x = image(A, torch.float32).requires_grad_()
+    A.gram_solve(A(x), 0.5).square().sum().backward()
+    assert x.grad.isfinite().all()
+
+
 def test_gradient_through_the_adjoint(A):
     y, x = data(A, torch.float64).requires_grad_(), image(A, torch.float64)
     (gradient,) = torch.autograd.grad((A.adjoint(y) * x).sum(), y)
