@@ -47,7 +47,6 @@ class GaussianPrior(Prior):
         self.spread = spread
         self.data_std = float(known.eigenvalues.mean().sqrt())
         self.register_buffer("mean", mean)
-        self.center = mean
 
     def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         gains = _gains(self.covariance.eigenvalues, torch.as_tensor(sigma, dtype=x.dtype))
@@ -57,6 +56,12 @@ class GaussianPrior(Prior):
         """C^power v with C = covariance sigma^2 / (covariance + sigma^2): exact, and the same for every x."""
         eigenvalues = self.covariance.eigenvalues
         return self.covariance.filter(v, (eigenvalues * sigma**2 / (eigenvalues + sigma**2)) ** power)
+
+    def mean_image(self, shape: tuple[int, ...]) -> Tensor:
+        return self.mean[None]
+
+    def start_filter(self, v: Tensor, sigma: float) -> Tensor:
+        return self.covariance.filter(v, (1 + self.covariance.eigenvalues / sigma**2).sqrt())
 
     def sample(self, noise: Tensor) -> Tensor:
         """An exact draw mean + C^(1/2) n for unit noise n (B, *event)."""
@@ -75,6 +80,7 @@ class MixturePrior(Prior):
     Args:
         means: (K, *event).
         covariances: (K, n, n) or (K, *event) spectra, one a component; or one (n, n) or (*event) shared by all.
+            What can be read as one dense (n, n) is.
         weights: (K,) positive, made to sum to one; default: equal.
         sde: as for `GaussianPrior`, the spread being that of the whole mixture.
 
@@ -89,7 +95,7 @@ class MixturePrior(Prior):
         count, event = means.shape[0], tuple(means.shape[1:])
         n = math.prod(event)
         given = torch.as_tensor(covariances).to(means.dtype)
-        shared = tuple(given.shape) in ((n, n), event) and tuple(given.shape) != (count, *event)
+        shared = tuple(given.shape) == (n, n) or tuple(given.shape) == event
         parts: Sequence[Tensor] = [given] if shared else list(given)
         if not shared and len(parts) != count:
             raise ValueError(f"got {len(parts)} covariances for {count} means; expected one each, or one shared by all")
@@ -98,12 +104,15 @@ class MixturePrior(Prior):
             raise ValueError(f"got weights of shape {tuple(weights.shape)}; expected {count} positive ones")
         weights = (weights / weights.sum()).to(means.dtype)
         covariances_ = [as_covariance(part, event) for part in parts]
-        between = (means - torch.einsum("k,k...->...", weights, means)).flatten(1).square().sum(1)
-        spread = math.sqrt(float(between.max()) + max(float(c.eigenvalues.max()) for c in covariances_))
+        center = torch.einsum("k,k...->...", weights, means)
+        counted = covariances_ * (count if shared else 1)
+        apart = (means - center).flatten(1).square()
+        spread = math.sqrt(float(apart.sum(1).max()) + max(float(c.eigenvalues.max()) for c in covariances_))
         super().__init__(event, sde or _wide(spread), units, "mixture")
-        self.covariances, self.spread = covariances_ * (count if shared else 1), spread
-        self.center = torch.einsum("k,k...->...", weights, means)
-        self.data_std = math.sqrt(float((means - self.center).square().mean()) + float(covariances_[0].eigenvalues.mean()))
+        self.covariances, self.spread = counted, spread
+        within = torch.stack([c.eigenvalues.mean() for c in counted])
+        self.data_std = math.sqrt(float(weights @ (apart.mean(1) + within)))
+        self.register_buffer("mean", center)
         self.register_buffer("means", means)
         self.register_buffer("weights", weights)
 
@@ -122,6 +131,9 @@ class MixturePrior(Prior):
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """log p_sigma(x) in nats, shape (B,)."""
         return self.log_components(x, sigma).logsumexp(1)
+
+    def mean_image(self, shape: tuple[int, ...]) -> Tensor:
+        return self.mean[None]
 
     def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         responsibilities = self.log_components(x, sigma).softmax(1)

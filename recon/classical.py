@@ -16,7 +16,8 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from operators import LinearOperator, fbp as filtered_backprojection, operator_norm
+from operators import LinearOperator, operator_norm
+from operators import fbp as filtered_backprojection
 from recon.dataterm import Quadratic, Within
 from recon.likelihood import Measurement
 from recon.tv import least_variation
@@ -69,13 +70,14 @@ def tv(
         weight given    argmin  |(A x - y) / sigma|^2 / 2 + weight TV(x)
         weight None     argmin  TV(x)  where  |(A x - y) / sigma|^2 <= number of measured elements
 
-    The second is Morozov's discrepancy principle for each item, in one solve: data are fitted as closely as their noise is
-    large and no closer. It needs a true noise level, and smooths a little more than the weight of least error does.
-    With sigma = 0 both give the least TV(x) with A x = y.
+    The second is Morozov's discrepancy principle for each item, in one solve: data are fitted as closely
+    as their noise is large and no closer. It needs a true noise level, and smooths a little more than the
+    weight of least error does. With sigma = 0 both give the least TV(x) with A x = y.
 
     Args:
         measurement: with any linear operator and one noise level, or one for each element of y.
-        weight: above zero, one number or (B,), in 1 / value units: typical images of range 1 want about 1 to 10.
+        weight: above zero, one number or (B,), in 1 / value units: typical images of range 1 want about 1
+            to 10.
         lowest: least value that a pixel may take, 0 for images that cannot be negative; default: no bound.
         tolerance: relative duality gap at which an item stops.
         max_iterations: bound; a warning says so if it is reached.
@@ -86,12 +88,14 @@ def tv(
     Raises:
         ValueError: weight is not positive, or the images have no height and width.
 
-    Reference: Rudin, Osher, Fatemi, 1992; Chambolle, Pock, 2011 (see recon.tv); Morozov, "On the solution of functional
-    equations by the method of regularization", 1966.
+    Reference: Rudin, Osher, Fatemi, 1992; Chambolle, Pock, 2011 (see recon.tv); Morozov, "On the solution
+    of functional equations by the method of regularization", 1966.
     """
     shape = measurement.image_shape
     if len(shape) != 4:
-        raise ValueError(f"got images of shape {shape}; expected (B, C, H, W), total variation needs height and width; use 'pinv'")
+        raise ValueError(
+            f"got images of shape {shape}; expected (B, C, H, W): variation needs height and width; use pinv"
+        )
     white = measurement.whitened()
     A, y, items = _linear(white), white.y, shape[0]
     norm = NORM_MARGIN * operator_norm(A)
@@ -103,14 +107,15 @@ def tv(
         data = Quadratic(y / norm, sigma)
     bound = -float("inf") if lowest is None else float(lowest)
     with torch.no_grad():
-        solved = least_variation(lambda x: A(x) / norm, lambda q: A.adjoint(q) / norm, data, strength, bound, tolerance,
-                                 max_iterations)
+        solved = least_variation(lambda x: A(x) / norm, lambda q: A.adjoint(q) / norm, data, strength, bound,
+                                 tolerance, max_iterations)
     late = solved.gap > tolerance
     if bool(late.any()):
         warnings.warn(
-            f"total variation: got a relative duality gap of {float(solved.gap.max()):.1e} in {int(late.sum())} of {items} items "
-            f"after {solved.iterations} iterations; expected {tolerance:.1e}; raise max_iterations, or, if the data cannot be fitted "
-            "to their noise level, give a weight or a larger sigma",
+            f"total variation: got a relative duality gap of up to {float(solved.gap.max()):.1e} in "
+            f"{int(late.sum())} of {items} items after {solved.iterations} iterations; expected "
+            f"{tolerance:.1e}; raise max_iterations, or, if the data cannot be fitted to their noise level, "
+            "give a weight or a larger sigma",
             RuntimeWarning, stacklevel=2,
         )
     return solved.x
@@ -122,13 +127,18 @@ CLASSICAL: dict[str, Callable[..., Tensor]] = {"fbp": fbp, "tv": tv, "pinv": pin
 def _linear(measurement: Measurement) -> LinearOperator:
     operator = measurement.operator
     if not isinstance(operator, LinearOperator):
-        raise ValueError(f"got operator {type(operator).__name__}; expected a linear operator; classical methods need A^H, use a sampler")
+        raise ValueError(
+            f"got operator {type(operator).__name__}; expected a linear operator, classical methods need its "
+            "adjoint; use a sampler that needs only the forward map"
+        )
     return operator
 
 
 def _weights(weight: float | Tensor, items: int) -> Tensor:
     weights = torch.as_tensor(weight, dtype=torch.float64).flatten()
     if weights.numel() not in (1, items) or not bool((weights.isfinite() & (weights > 0)).all()):
-        raise ValueError(f"got weight={weight}; expected a positive number, or one for each of {items} items; "
-                         "leave it out to let the noise level decide")
+        raise ValueError(
+            f"got weight={weight}; expected a positive number, or one for each of {items} items; "
+            "leave it out to let the noise level decide"
+        )
     return weights.expand(items).clone()

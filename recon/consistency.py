@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from operators import cg
 from recon.condition import Consistency
+from recon.guidance import truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior
@@ -65,15 +65,13 @@ def data_cg(measurement: Measurement, iterations: int, weight: float) -> Consist
     operator = measurement.operator
 
     def pull(v: Tensor, sigma: float) -> Tensor:
-        import warnings
-        with warnings.catch_warnings():  # few iterations are the method: they stay in a small Krylov space
-            warnings.simplefilter("ignore", RuntimeWarning)
-            return v + cg(lambda u: operator.adjoint(operator(u)) + weight * u, operator.adjoint(measurement.residual(v)),
-                          v.ndim - 1, max_iterations=iterations)
+        start = operator.adjoint(measurement.residual(v))
+        return v + truncated_cg(lambda u: operator.adjoint(operator(u)) + weight * u, start, iterations, 1e-6)
     return pull
 
 
-def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, tolerance: float = 1e-3) -> Consistency:
+def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, iterations: int = 20,
+                  tolerance: float = 1e-2) -> Consistency:
     """An exact draw from N(v, C) times the likelihood, C the prior's own error covariance at level sigma.
 
     v' + C A^H (A C A^H + sigma_y^2)^-1 (y + sigma_y n' - A v') with v' = v + C^(1/2) n. Where p(x0 | x) is N(v, C), this is a draw
@@ -92,6 +90,6 @@ def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, toleranc
 
         def spread(u: Tensor) -> Tensor:
             return prior.error_filter(operator.adjoint(u), sigma, 1.0)
-        solved = cg(lambda u: operator(spread(u)) + measurement.sigma**2 * u, residual, residual.ndim - 1, tolerance=tolerance)
+        solved = truncated_cg(lambda u: operator(spread(u)) + measurement.sigma**2 * u, residual, iterations, tolerance)
         return moved + spread(solved)
     return pull

@@ -61,7 +61,7 @@ class Within:
     radius: Tensor
 
     def value(self, z: Tensor, q: Tensor) -> Tensor:
-        # |q| times the distance from the ball: the exact penalty, of the same minimiser and the same f* up to |q|
+        # |q| times the distance from the ball: the exact penalty, with the same minimiser
         return length(q) * (length(z - self.b) - self.radius).clamp(min=0)
 
     def conjugate(self, q: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ class Within:
 
     def prox_conjugate(self, v: Tensor, step: Tensor) -> Tensor:
         moved = v - step * self.b
-        size = per_item(length(moved), v)
-        return moved * (1 - step * per_item(self.radius, v) / size.clamp(min=torch.finfo(v.dtype).tiny)).clamp(min=0)
+        size = per_item(length(moved), v).clamp(min=torch.finfo(v.dtype).tiny)
+        return moved * (1 - step * per_item(self.radius, v) / size).clamp(min=0)
 
     def items(self, index: Tensor) -> Within:
         return Within(self.b[index], self.radius[index])

@@ -14,6 +14,14 @@ from torch import Tensor
 from operators import cg
 from recon.condition import Guidance, Vjp
 from recon.likelihood import Measurement
+from recon.prior import Prior
+
+
+def truncated_cg(apply: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float) -> Tensor:
+    """`cg` with one solve a row of b (B, ...), stopped after a number of iterations on purpose and without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return cg(apply, b, b.ndim - 1, tolerance=tolerance, max_iterations=iterations)
 
 
 def white(measurement: Measurement, variance: Callable[[float], float]) -> Guidance:
@@ -29,6 +37,21 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
     return shift
 
 
+def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Guidance:
+    """C = the prior's measured error covariance at level sigma: stationary, so that it costs FFTs and no backpropagation.
+
+    Exact for stationary Gaussian images, where C = sigma^2 J. The solve is by conjugate gradients on A C A^H + sigma_y^2.
+    """
+    operator, noise = measurement.operator, measurement.sigma**2
+
+    def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
+        def marginal(u: Tensor) -> Tensor:
+            return noise * u + operator(prior.error_filter(operator.adjoint(u), sigma, 1.0))
+        solved = truncated_cg(marginal, measurement.residual(x0), iterations, tolerance)
+        return sigma**2 * vjp(operator.adjoint(solved))
+    return shift
+
+
 def moment(measurement: Measurement, iterations: int, tolerance: float) -> Guidance:
     """C = sigma^2 J, the covariance of x0 given x by Tweedie's second formula; the solve is by conjugate gradients on vjp.
 
@@ -38,14 +61,11 @@ def moment(measurement: Measurement, iterations: int, tolerance: float) -> Guida
     section 4 (MMPS), arXiv:2405.13712.
     """
     operator, noise = measurement.operator, measurement.sigma**2
-    axes = measurement.y.ndim - 1
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         def marginal(u: Tensor) -> Tensor:
             return noise * u + sigma**2 * operator(vjp(operator.adjoint(u)))
-        with warnings.catch_warnings():  # stopping early is meant here: the last iterations only fit the prior's errors
-            warnings.simplefilter("ignore", RuntimeWarning)
-            solved = cg(marginal, measurement.residual(x0), axes, tolerance=tolerance, max_iterations=iterations)
+        solved = truncated_cg(marginal, measurement.residual(x0), iterations, tolerance)
         return sigma**2 * vjp(operator.adjoint(solved))
     return shift
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from operators import Gaussian, LinearOperator
+from operators import Diagonal, Gaussian, LinearOperator
 from recon.prior import Prior
 
 
@@ -35,12 +35,13 @@ class Measurement:
         if self.y.ndim <= len(out) or tuple(self.y.shape[-len(out):]) != tuple(out):
             raise ValueError(f"got y of shape {tuple(self.y.shape)}; expected (B, ..., {', '.join(map(str, out))}), "
                              "what the operator gives, with a batch axis first")
+        measured = self.operator.measured
+        if measured is not None:
+            object.__setattr__(self, "y", torch.where(measured.to(self.y.device), self.y, 0.0))
         bad = ~self.y.isfinite()
         if bool(bad.any()):
             raise ValueError(f"got y with {int(bad.sum())} values that are not finite, the first at {bad.nonzero()[0].tolist()}; "
                              "expected finite data; leave them out with a mask")
-        if self.operator.measured is not None:
-            object.__setattr__(self, "y", self.y * self.operator.measured.to(self.y))
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -50,7 +51,7 @@ class Measurement:
     @property
     def sigma(self) -> float:
         """Standard deviation of the noise; one number (see `whitened` where it differs by element)."""
-        sigma = torch.as_tensor(self.noise.sigma)
+        sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64)
         if sigma.numel() != 1:
             raise ValueError(f"got a noise level of shape {tuple(sigma.shape)}; expected one number; use whitened() first")
         return float(sigma)
@@ -79,15 +80,16 @@ class Measurement:
 
     def whitened(self) -> Measurement:
         """The same measurement with unit noise, where sigma differs by element: A and y divided by it, once."""
-        sigma = torch.as_tensor(self.noise.sigma)
+        sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64)
         if sigma.numel() == 1:
             return self
         lead = sigma.shape[:max(0, sigma.ndim - len(self.operator.out_shape))]
         if any(n != 1 for n in lead):
             raise ValueError(f"got noise levels of shape {tuple(sigma.shape)}, which differ between items or channels; expected "
                              f"them to differ over {self.operator.out_shape} only; reconstruct such items one by one")
-        from operators import Diagonal
         weight = (1 / sigma).reshape(sigma.shape[len(lead):]).expand(self.operator.out_shape)
+        if self.operator.measured is not None:
+            weight = weight * self.operator.measured.to(weight)
         return Measurement(Diagonal(weight) @ self.operator, self.y * weight.to(self.y), Gaussian(1.0))
 
     def in_units_of(self, prior: Prior) -> Measurement:
@@ -96,7 +98,7 @@ class Measurement:
         The only place where units change. The operator stays as it is, and so do its closed forms.
         """
         values = torch.full(self.image_shape, float(prior.shift), dtype=self.y.dtype, device=self.y.device)
-        sigma = torch.as_tensor(self.noise.sigma) / prior.scale
+        sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64) / prior.scale
         return Measurement(self.operator, (self.y - self.operator(values)) / prior.scale,
                            Gaussian(float(sigma) if sigma.numel() == 1 else sigma))
 

@@ -1,10 +1,11 @@
 """What a reconstruction is: draws from the posterior, and the statistics that follow from them.
 
-A point estimate is `mean`; how sure it is says `std` or `interval`. With the S = 4 to 16 draws that are affordable, the
-empirical 5 % and 95 % quantiles lie inside the draws' own range and cover far less than 90 % (with S = 4 the range
-itself covers a further draw with probability (S - 1) / (S + 1) = 60 %). `interval` therefore is the interval that predicts one
-more draw, mean +- t std sqrt(1 + 1/S) with Student's t of S - 1 degrees of freedom: the truth is, if the posterior is
-right, one more draw from it. Its coverage is exact for a Gaussian posterior at every S >= 2.
+A point estimate is `mean`; how sure it is says `std` or `interval`. With the S = 4 to 16 draws that are
+affordable, the empirical 5 % and 95 % quantiles lie inside the draws' own range and cover far less than
+90 % (with S = 4 the range itself covers a further draw with probability (S - 1) / (S + 1) = 60 %).
+`interval` therefore is the interval that predicts one more draw, mean +- t std sqrt(1 + 1/S) with
+Student's t of S - 1 degrees of freedom: the truth is, if the posterior is right, one more draw from it.
+Its coverage is exact for a Gaussian posterior at every S >= 2.
 """
 
 from __future__ import annotations
@@ -23,17 +24,19 @@ from torch import Tensor
 class Posterior:
     """Draws from p(x | y) in value units, with what they cost.
 
-    Only `samples` is held in memory, S times the size of the batch. `mean` and `std` are computed when first asked for and
-    kept (one image each); `quantiles` sorts a copy of the samples at each call and keeps nothing; `interval` makes two
-    images from mean and std. Everything lives on the device of the samples.
+    Only `samples` is held in memory, S times the size of the batch. `mean` and `std` are computed when
+    first asked for and kept (one image each); `quantiles` sorts a copy of the samples at each call and
+    keeps nothing; `interval` makes two images from mean and std. Everything lives on the device of the
+    samples.
 
     Args:
         samples: (S, B, C, H, W), or (S, B, d) for plain vectors.
         nfe: network calls per sample, a backpropagation through the network not counted apart.
         seed: the run's seed; sample s of item b is made of noise drawn from (seed, b, s, step).
         seconds: wall-clock time of the sampling, all samples together.
-        chi_square: (B,) mean squared whitened residual of the posterior mean over the measured elements, about 1 where the
-            data are fitted to their noise; None where no data were involved or they are noiseless.
+        chi_square: (B,) mean squared whitened residual of the posterior mean over the measured elements,
+            about 1 where the data are fitted to their noise; None where no data were involved or they are
+            noiseless.
     """
 
     samples: Tensor = field(repr=False)
@@ -45,8 +48,8 @@ class Posterior:
     def __post_init__(self) -> None:
         if self.samples.ndim < 3 or 0 in self.samples.shape:
             raise ValueError(
-                f"got samples of shape {tuple(self.samples.shape)}; expected (S, B, C, H, W) or (S, B, d), none of them 0; "
-                "a single image needs its sample and batch axes, x[None, None]"
+                f"got samples of shape {tuple(self.samples.shape)}; expected (S, B, C, H, W) or (S, B, d), "
+                "none of them 0; a single image needs its sample and batch axes, x[None, None]"
             )
 
     @property
@@ -68,8 +71,8 @@ class Posterior:
     def quantiles(self, q: float | Sequence[float]) -> Tensor:
         """Empirical quantiles of the samples, linearly interpolated between order statistics.
 
-        They describe the draws, not the truth: with few samples they are too narrow; use `interval` for a statement
-        about the truth.
+        They describe the draws, not the truth: with few samples they are too narrow; use `interval` for a
+        statement about the truth.
 
         Args:
             q: one or several probabilities in [0, 1].
@@ -104,8 +107,8 @@ class Posterior:
         Raises:
             ValueError: fewer than two samples, or a level outside (0, 1).
 
-        Reference: Hahn, Meeker, "Statistical Intervals: A Guide for Practitioners", 1991, prediction interval of a single
-        further normal observation.
+        Reference: Hahn, Meeker, "Statistical Intervals: A Guide for Practitioners", 1991, prediction
+        interval of a single further normal observation.
         """
         half = self.width(level) / 2
         return self.mean - half, self.mean + half
@@ -119,7 +122,7 @@ class Posterior:
         return 2 * t * sqrt(1 + 1 / self.count) * self.std
 
     def coverage(self, truth: Tensor, level: float = 0.9) -> Tensor:
-        """Share of an item's elements whose truth lies in `interval(level)`; `level` if the posterior is right.
+        """Share of an item's elements with the truth in `interval(level)`; `level` if the posterior is right.
 
         Args:
             truth: (B, C, H, W), value units.
@@ -134,9 +137,10 @@ class Posterior:
         return ((truth >= low) & (truth <= high)).double().flatten(1).mean(1)
 
     def spread_over_error(self, truth: Tensor) -> Tensor:
-        """sqrt(mean(std^2) (1 + 1/S) / mean((mean - truth)^2)) per item; 1 if the posterior is right, less if too sure.
+        """sqrt(mean(std^2) (1 + 1/S) / mean((mean - truth)^2)) per item; 1 if right, less if too sure.
 
-        The factor 1 + 1/S is the error that the mean of S samples has of its own, so the ratio does not depend on S.
+        The factor 1 + 1/S is the error that the mean of S samples has of its own, so the ratio does not
+        depend on S.
 
         Args:
             truth: (B, C, H, W), value units.
@@ -144,8 +148,8 @@ class Posterior:
         Returns:
             (B,) float64.
 
-        Reference: Fortin, Abaza, Anctil, Turcotte, "Why should ensemble spread match the RMSE of the ensemble mean?",
-        2014.
+        Reference: Fortin, Abaza, Anctil, Turcotte, "Why should ensemble spread match the RMSE of the
+        ensemble mean?", 2014.
         """
         self._same_shape(truth)
         variance = self.std.double().square().flatten(1).mean(1) * (1 + 1 / self.count)
@@ -153,10 +157,11 @@ class Posterior:
 
     def _need_two(self, what: str) -> None:
         if self.count < 2:
-            raise ValueError(f"got 1 sample; expected at least 2 for {what}; reconstruct with samples=8 or more")
+            raise ValueError(f"got 1 sample; expected at least 2 for {what}; reconstruct with samples=8")
 
     def _same_shape(self, truth: Tensor) -> None:
         if truth.shape != self.samples.shape[1:]:
             raise ValueError(
-                f"got truth of shape {tuple(truth.shape)}; expected {tuple(self.samples.shape[1:])}, that of one sample"
+                f"got truth of shape {tuple(truth.shape)}; expected {tuple(self.samples.shape[1:])}, that of "
+                "one sample; choose the truth of these items"
             )

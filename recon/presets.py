@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from recon import consistency, guidance
 from recon.condition import guided, multi_step, on_estimate
 from recon.likelihood import Measurement
@@ -15,7 +17,7 @@ from recon.moves import langevin, on_state
 from recon.noise import Noise
 from recon.prior import Prior
 from recon.sampling import Method
-from recon.schedule import geometric, karras, time_travel, uniform_time
+from recon.schedule import geometric, karras, time_travel
 from recon.sde import VE, VP
 from recon.steps import ancestral, ddim, predictor, renoise
 
@@ -29,8 +31,10 @@ def default_levels(prior: Prior, steps: int) -> list[float]:
 
 def vp_levels(prior: Prior, steps: int) -> list[float]:
     """The grid of DDPM: even times of the standard VP process, kept inside the levels that the prior knows."""
-    inside = [s for s in uniform_time(steps, VP()) if s == 0 or prior.sde.sigma_min <= s <= prior.sde.sigma_max]
-    return inside if len(inside) == steps + 1 else [*karras(steps, prior.sde.sigma_max, prior.sde.sigma_min)]
+    vp = VP()
+    latest = float(vp.time(min(prior.sde.sigma_max, vp.sigma_max)))
+    earliest = float(vp.time(max(prior.sde.sigma_min, float(vp.sigma(1e-3)))))
+    return [*vp.sigma(torch.linspace(latest, earliest, steps, dtype=torch.float64)).tolist(), 0.0]
 
 
 def geometric_levels(prior: Prior, steps: int) -> list[float]:
@@ -112,14 +116,22 @@ def repaint(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *,
     return Method(prior.denoise, path, ancestral(), (on_state(consistency.pinv(measurement)),))
 
 
-def spectral(measurement: Measurement, prior: Prior, steps: int, noise: Noise) -> Method:
-    """Ancestral steps from exact draws of p(x0 | x, y), p(x0 | x) being Gaussian with the prior's measured error spectrum."""
-    draw = consistency.spectral_draw(measurement, prior, noise)
+def spectral(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 8,
+             tolerance: float = 1e-2) -> Method:
+    """The default: as pigdm, but the spread of x0 is the prior's measured error spectrum, not white."""
+    guide = guidance.spectral(measurement, prior, iterations, tolerance)
+    return Method(guided(prior.denoise, guide), default_levels(prior, steps), ancestral())
+
+
+def spectral_draw(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 20,
+                  tolerance: float = 1e-2) -> Method:
+    """Ancestral steps from draws of p(x0 | x, y) under the error spectrum: exact for stationary Gaussian images, no backpropagation."""
+    draw = consistency.spectral_draw(measurement, prior, noise, iterations, tolerance)
     return Method(on_estimate(prior.denoise, draw), default_levels(prior, steps), ancestral())
 
 
 METHODS: dict[str, Preset] = {
-    "spectral": spectral, "pigdm": pigdm, "moment": moment, "dps": dps, "ddnm": ddnm, "dds": dds, "diffpir": diffpir, "daps": daps,
+    "spectral": spectral, "spectral_draw": spectral_draw, "pigdm": pigdm, "moment": moment, "dps": dps, "ddnm": ddnm, "dds": dds, "diffpir": diffpir, "daps": daps,
     "song2022": song2022, "repaint": repaint,
 }
-DEFAULT_METHOD, DEFAULT_STEPS = "pigdm", 50
+DEFAULT_METHOD, DEFAULT_STEPS = "spectral", 50

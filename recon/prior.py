@@ -56,16 +56,16 @@ class Prior(nn.Module):
         units: the map to the user's units.
         name: what reports call it.
         any_size: whether images of other heights and widths are taken (multiples of `multiple`).
-        center: rough mean of the images, a number or (*shape).
         data_std: standard deviation of a normalised value.
         spread: standard deviation along the direction in which images differ most.
     """
 
     any_size: bool = False
     multiple: int = 1
-    center: Tensor | float = 0.0
     data_std: float
     spread: float
+    coarsest: float = 2.0
+    finest: float = 2e-3
 
     def __init__(self, shape: tuple[int, ...], sde: SDE, units: Units | None = None, name: str = "") -> None:
         super().__init__()
@@ -107,15 +107,33 @@ class Prior(nn.Module):
         """Values in the prior's unit as normalised x."""
         return (value - self.shift) / self.scale
 
+    def mean_image(self, shape: tuple[int, ...]) -> Tensor:
+        """The mean of the images, (1, *shape): what is left of E[x0 | x] when noise hides everything."""
+        start = torch.zeros((1, *shape), dtype=self.dtype, device=self.device)
+        with torch.no_grad():
+            return self.denoise(start, self.sde.sigma_max)
+
+    def start(self, noise: Tensor, sigma: float) -> Tensor:
+        """A state at level sigma from unit noise (B, *event): a draw from N(mean, S + sigma^2), S the images' covariance.
+
+        S is what the error covariance C at that level says it is were the images Gaussian, C^-1 = S^-1 + sigma^-2; then
+        S + sigma^2 = sigma^2 (1 - C / sigma^2)^-1. A sampler can so start where noise merely hides the images' differences.
+        """
+        return self.mean_image(tuple(noise.shape[1:])) + sigma * self.start_filter(noise, sigma)
+
+    def start_filter(self, v: Tensor, sigma: float) -> Tensor:
+        """(1 - C / sigma^2)^(-1/2) v for the C of `error_filter`."""
+        return v * (1 + (self.data_std / sigma) ** 2) ** 0.5
+
     @property
     def sigma_start(self) -> float:
-        """Noise level at which a sampler starts: it hides what the images differ in."""
-        return min(self.sde.sigma_max, 10 * self.spread)
+        """Noise level at which samplers start, see `start`: `coarsest` times the spread."""
+        return min(self.sde.sigma_max, self.coarsest * self.spread)
 
     @property
     def sigma_end(self) -> float:
-        """Last noise level before 0: it changes nothing that can be seen."""
-        return max(self.sde.sigma_min, 5e-3 * self.data_std)
+        """Last noise level before 0: `finest` times the standard deviation of a value."""
+        return max(self.sde.sigma_min, self.finest * self.data_std)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -144,6 +162,7 @@ class ScorePrior(Prior):
     """
 
     any_size = True
+    coarsest, finest = 1.0, 0.02  # found on validation slices: calls above and below change nothing there
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...], sde: SDE, data_std: float, units: Units | None = None,
                  name: str = "", header: dict | None = None) -> None:
@@ -160,6 +179,12 @@ class ScorePrior(Prior):
             return super().error_filter(v, sigma, power)
         gains = self.error_spectrum.gains(sigma, *v.shape[-2:]).pow(power).to(v)
         return torch.fft.irfft2(torch.fft.rfft2(v) * gains, s=v.shape[-2:])
+
+    def start_filter(self, v: Tensor, sigma: float) -> Tensor:
+        if self.error_spectrum is None:
+            return super().start_filter(v, sigma)
+        hidden = (self.error_spectrum.gains(sigma, *v.shape[-2:]) / sigma**2).clamp(max=0.9)
+        return torch.fft.irfft2(torch.fft.rfft2(v) * (1 - hidden).rsqrt().to(v), s=v.shape[-2:])
 
     def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         if tuple(x.shape[1:2]) != self.shape[:1] or x.ndim != 4:

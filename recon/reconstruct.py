@@ -116,7 +116,7 @@ def reconstruct(measurement: Measurement, prior: Prior, method: str | None = Non
         with torch.no_grad():
             plan = METHODS[method](normalised.rows([item for item, _ in rows]), counter, steps, noise, **options)
             like = torch.empty((len(rows), *event), dtype=prior.dtype, device=device)
-            start = prior.center + plan.sigmas[0] * noise(like)
+            start = prior.start(noise(like), plan.sigmas[0])
             total = len(plan.sigmas) - 1
             x = sample(plan.denoise, start, plan.sigmas, plan.step, plan.moves, noise,
                        progress and (lambda i, _: progress((number + i / total) / len(chunks))))  # noqa: B023
@@ -138,7 +138,7 @@ def sample_prior(prior: Prior, n: int, steps: int = 50, seed: int = 0, batch_siz
         rows = range(first, min(n, first + batch_size))
         noise = CounterNoise(seed, [0] * len(rows), rows)
         with torch.no_grad():
-            start = prior.center + levels[0] * noise(torch.empty((len(rows), *event), dtype=prior.dtype, device=prior.device))
+            start = prior.start(noise(torch.empty((len(rows), *event), dtype=prior.dtype, device=prior.device)), levels[0])
             x = sample(prior.denoise, start, levels, ancestral(), (), noise,
                        progress and (lambda i, _: progress((first + len(rows) * i / steps) / n)))  # noqa: B023
         done.append(prior.to_value(x).cpu())

@@ -166,6 +166,7 @@ def train(images: Tensor, validation: Tensor, config: TrainConfig, out: str | Pa
         if fraction >= 1:
             break
         generator = torch.Generator().manual_seed((config.seed << 32) + step)
+        torch.manual_seed((config.seed << 32) + step)  # dropout draws from the global one
         x0 = draw_batch(images, handed, config, generator)
         sigma = noise_levels(config, sde, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator)
