@@ -17,7 +17,7 @@ from recon.likelihood import Measurement
 from recon.prior import Prior
 
 
-def truncated_cg(apply: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float) -> Tensor:
+def truncated_cg(apply: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float | None = None) -> Tensor:
     """`cg` with one solve a row of b (B, ...), stopped after a number of iterations on purpose and without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
