@@ -10,9 +10,10 @@ OPERATORS = {
     "ct": "parallel-beam projections: --angles COUNT or START:STOP:COUNT in degrees; --detectors N",
 }
 METHODS = {
-    "pigdm": "guidance by the residual whitened with a white prior spread (Song et al. 2023)",
-    "moment": "as pigdm, with the prior's own covariance from its Jacobian; needs several calls a step",
-    "spectral": "exact draws with the error spectrum that the prior measured on its own images",
+    "spectral": "the default: as pigdm, with the prior's own error spectrum as spread (ours)",
+    "spectral_draw": "exact draws under that spectrum, no backpropagation: cheaper calls (ours)",
+    "pigdm": "guidance by the whitened residual, white spread (Song et al. 2023)",
+    "moment": "as pigdm, with the prior's covariance from its Jacobian; several calls a step",
     "dps": "gradient of the residual norm (Chung et al. 2023); many steps",
     "ddnm": "estimate projected onto the data (Wang et al. 2023)",
     "dds": "estimate pulled to the data by conjugate gradients (Chung et al. 2024)",

@@ -26,9 +26,12 @@ class Dataset:
     fingerprint: dict[str, Any]
 
 
-def load(path: Path, size: int | None, to_gray: bool, run: Run) -> Dataset:
-    """The training and validation images of a folder or file, at `size` x `size` where that is given."""
-    parts = {name: data.read_images(path, name, to_gray, size=size) for name in ("train", "validation")}
+def load(path: Path, size: int | None, to_gray: bool, max_pixels: int, run: Run) -> Dataset:
+    """The training and validation images of a folder or file, at `size` x `size` if given."""
+    parts = {
+        name: data.read_images(path, name, to_gray, None, size, max_pixels)
+        for name in ("train", "validation")
+    }
     found = parts["train"]
     for note in found.notes:
         run.note(note)

@@ -10,6 +10,7 @@ from cli import catalogue, priors
 from cli.errors import nearest
 from cli.run_record import versions
 from data.errors import InputRefused
+from data.hdf5 import opened
 
 TOPICS = {
     "operators": catalogue.OPERATORS,
@@ -87,12 +88,27 @@ def prior(path: Path) -> dict[str, str]:
 
 
 def file(path: Path) -> dict[str, str]:
-    """What a file is, and what would be done with it."""
+    """What a file is, and what would be done with it; for a folder of ours, the file in it that matters."""
+    if path.is_dir():
+        known = (path / name for name in ("result.h5", "prior.safetensors"))
+        path = next((inside for inside in known if inside.exists()), path)
+    if path.is_dir():
+        return images(path, "folder")
     kind = data.sniff(path)
     if kind == "safetensors":
         return prior(path)
-    if kind == "hdf5" and data.is_measurement(path):
-        return measurement(path)
+    if kind == "hdf5":
+        with opened(path) as stored:
+            names = set(stored)
+        if "reconstruction" in names:
+            return result(path)
+        if "y" in names:
+            return measurement(path)
+    return images(path, kind)
+
+
+def images(path: Path, kind: str) -> dict[str, str]:
+    """Pictures: how many, how large, and how their values are read."""
     found = data.read_images(path)
     values = found.values
     count, channels, height, width = values.shape
@@ -101,6 +117,20 @@ def file(path: Path) -> dict[str, str]:
         "images": f"{count} of {height} x {width}, {channels} channel(s), {values.dtype}",
         "values": f"{values.min():g} .. {values.max():g}, divided by {found.value_max:g}: unit {found.unit}",
         **{key: str(found.attrs[key]) for key in ("licence", "source") if key in found.attrs},
+    }
+
+
+def result(path: Path) -> dict[str, str]:
+    """The contents of a result file."""
+    stored = data.read_result(path)
+    count, channels, height, width = stored.mean.shape
+    return {
+        "kind": "result",
+        "images": f"{count} of {height} x {width}, {channels} channel(s)",
+        "samples": str(0 if stored.samples is None else len(stored.samples)),
+        "method": str(stored.attrs.get("method", "not stated")),
+        "network calls": str(stored.attrs.get("nfe", "not stated")),
+        "truth": "stored" if "truth" in stored.attrs else "not stored",
     }
 
 

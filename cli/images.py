@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 import data
 from cli.errors import usage
+from cli.options import MANY
 from cli.run_record import Run
 from data.errors import InputRefused
 
@@ -16,14 +18,22 @@ if TYPE_CHECKING:
     from data import ResultFile
 
 
-def images(
-    path: Path, items: str | None, subset: str | None, to_gray: bool, run: Run
-) -> tuple[np.ndarray, str]:
-    """Images (N, C, H, W) float32 and their unit; `items`, `subset` choose from files of several."""
-    found = data.read_images(path, subset=subset, to_gray=to_gray)
+@dataclass(frozen=True)
+class Selection:
+    """Which images of a file, and how they may be read."""
+
+    items: str | None = None
+    subset: str | None = None
+    to_gray: bool = False
+    max_pixels: int = MANY
+
+
+def images(path: Path, wanted: Selection, run: Run) -> tuple[np.ndarray, str]:
+    """Images (N, C, H, W) float32 and their unit."""
+    found = data.read_images(path, wanted.subset, wanted.to_gray, max_pixels=wanted.max_pixels)
     for note in found.notes:
         run.note(note)
-    values = found.values[chosen(items, len(found.values))]
+    values = found.values[chosen(wanted.items, len(found.values))]
     return (values / np.float32(found.value_max)).astype(np.float32), found.unit
 
 
@@ -47,15 +57,7 @@ def chosen(items: str | None, count: int) -> slice:
     return wanted
 
 
-def reference(
-    path: Path | None,
-    items: str | None,
-    subset: str | None,
-    to_gray: bool,
-    stored: ResultFile,
-    where: Path,
-    run: Run,
-) -> np.ndarray:
+def reference(path: Path | None, wanted: Selection, stored: ResultFile, where: Path, run: Run) -> np.ndarray:
     """The images (B, C, H, W) that a result is compared with: from a file, else what the result stores.
 
     Args:
@@ -71,16 +73,17 @@ def reference(
                 "no truth to compare with", str(where), "a result without truth", "--truth IMAGE or FILE", fix
             )
         return stored.attrs["truth"]
-    if data.is_measurement(path):
+    if path.is_file() and data.is_measurement(path):
         found = data.read_measurement(path).x
         if found is None:
             fix = "name the true image instead"
             raise InputRefused(
                 "E-LAYOUT", "the measurement holds no truth", f"{path}:/x", "nothing", "images", fix
             )
-        found = found[chosen(items, len(found))]
+        found = found[chosen(wanted.items, len(found))]
+        found = found[:, None] if found.ndim == 3 else found
     else:
-        found, _ = images(path, items, subset, to_gray, run)
+        found, _ = images(path, wanted, run)
     if found.shape != shape:
         fix = "choose the same images with --items and --subset, or --to-gray"
         raise InputRefused(

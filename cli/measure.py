@@ -11,7 +11,7 @@ import numpy as np
 import data
 from cli import spec
 from cli.errors import INPUT, USAGE, refusing, usage
-from cli.images import chosen
+from cli.images import Selection, chosen, images
 from cli.run_record import Run
 from data.errors import InputRefused
 
@@ -134,7 +134,7 @@ def from_image(
     operator: str | None,
     flags: spec.OperatorFlags,
     seed: int,
-    to_gray: bool,
+    wanted: Selection,
     run: Run,
 ) -> Task:
     """A degraded image and flags: what the operator made of an unknown image is the image given."""
@@ -159,10 +159,8 @@ def from_image(
             "HDF5 as `recon simulate` writes it",
             f"recon simulate {path.name} --operator ct --angles 60 --noise 1% -o scan.h5",
         )
-    image = data.read_image(path, to_gray=to_gray)
-    for note in image.notes:
-        run.note(note)
-    size = image.values.shape[-2:]
+    values, unit = images(path, wanted, run)
+    size = values.shape[-2:]
     factor = (flags.factor or 1) if operator == "downsample" else 1
     built = spec.build(operator, flags, (size[0] * factor, size[1] * factor), seed)
     if tuple(built.out_shape) != tuple(size):
@@ -173,11 +171,11 @@ def from_image(
             " x ".join(str(n) for n in built.out_shape),
             "correct the operator's parameters",
         )
-    y = torch.from_numpy(image.values)[None]
+    y = torch.from_numpy(values)
     if operator == "inpaint":
         y = built(y)
     level = spec.sigma(noise, float(y.abs().max())) if noise is not None else QUANTISATION
     if noise is None:
         run.note(f"no --noise given: sigma {level:.4f} (one step of 8-bit values) is assumed")
     with refusing("E-USAGE", "noise level cannot be used", "--noise", USAGE):
-        return Task(recon.Measurement(built, y, Gaussian(level)), None, image.unit)
+        return Task(recon.Measurement(built, y, Gaussian(level)), None, unit)

@@ -10,6 +10,7 @@ import typer
 from cli import config
 
 OPERATOR, OUTPUT, RUNNING = "How the data were measured", "Output", "Running"
+MANY = 100_000_000  # pixels of one image, the limit of the readers
 
 Prior = Annotated[
     str | None, typer.Option(help="Name of a bundled prior (`recon info priors`) or a .safetensors file.")
@@ -91,5 +92,6 @@ Motion = Annotated[str | None, typer.Option(help="blur: LENGTH_PX,ANGLE_DEG.", r
 Boundary = Annotated[str | None, typer.Option(help="blur: circular or zero.", rich_help_panel=OPERATOR)]
 Factor = Annotated[int | None, typer.Option(help="downsample: integer factor.", rich_help_panel=OPERATOR)]
 ToGray = Annotated[bool, typer.Option("--to-gray", help="Turn a colour image to grey, drop alpha.")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Larger images are refused before they are read.")]
 Items = Annotated[str | None, typer.Option(help="Items of a file, START:STOP as in Python.")]
 Subset = Annotated[str | None, typer.Option(help="train or validation, where the file says.")]

@@ -18,9 +18,9 @@ def reconstruct(
     samples: o.Samples = 8, seed: o.Seed = 0, operator: o.Operator = None, noise: o.Noise = None,
     angles: o.Angles = None, detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None,
     box: o.Box = None, std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None,
-    boundary: o.Boundary = None, factor: o.Factor = None, to_gray: o.ToGray = False, items: o.Items = None,
-    device: o.Device = None, batch_size: o.BatchSize = None, overwrite: o.Overwrite = False,
-    json: o.Json = False, config: o.Config = None,
+    boundary: o.Boundary = None, factor: o.Factor = None, items: o.Items = None, to_gray: o.ToGray = False,
+    max_pixels: o.MaxPixels = o.MANY, device: o.Device = None, batch_size: o.BatchSize = None,
+    overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
 ) -> None:
     """Draw from the posterior: mean, spread, samples, and a report that says what to trust.
 
@@ -33,6 +33,7 @@ def reconstruct(
     import data
     from cli import catalogue, fit, measure, priors, restore, results, spec
     from cli import output as out
+    from cli.images import Selection
     from cli.run_record import Run, show
     from data.kinds import expect
     from data.reading import ARRAYS, PICTURES
@@ -43,6 +44,7 @@ def reconstruct(
     classical = method in catalogue.CLASSICAL
     path = None if classical else priors.find(prior)
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
+    wanted = Selection(items, None, to_gray, max_pixels)
     run = Run("reconstruct", {
         "input": measured, "prior": None if classical else prior, "method": method, "operator": operator,
         **flags.given(), "noise": noise, "items": items, "output": output})
@@ -51,7 +53,7 @@ def reconstruct(
         if kind == "hdf5" and (operator is None or data.is_measurement(measured)):
             task = measure.from_file(measured, noise, operator, flags, items, run)
         else:
-            task = measure.from_image(measured, noise, operator, flags, seed, to_gray, run)
+            task = measure.from_image(measured, noise, operator, flags, seed, wanted, run)
         if classical:
             run.begin()
             result, header = restore.classical(task, method), None

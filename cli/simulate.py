@@ -17,9 +17,9 @@ def simulate(
     output: o.OutputFile, operator: o.Operator = None, noise: o.Noise = "1%", angles: o.Angles = None,
     detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None,
     std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None, boundary: o.Boundary = None,
-    factor: o.Factor = None,
-    items: o.Items = None, subset: o.Subset = None, to_gray: o.ToGray = False, seed: o.Seed = 0,
-    no_truth: NoTruth = False, overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
+    factor: o.Factor = None, items: o.Items = None, subset: o.Subset = None, to_gray: o.ToGray = False,
+    max_pixels: o.MaxPixels = o.MANY, seed: o.Seed = 0, no_truth: NoTruth = False,
+    overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
 ) -> None:
     """Measure an image: writes y = A x + noise and everything needed to reconstruct from it.
 
@@ -27,7 +27,7 @@ def simulate(
     """
     import data
     from cli import measure, spec
-    from cli.images import images
+    from cli.images import Selection, images
     from cli.run_record import Run, show
 
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
@@ -36,7 +36,7 @@ def simulate(
         "items": items, "subset": subset, "output": output})
     data.output_file(output, overwrite, [path for path in (image, mask, config) if path])
     run.begin()
-    values, unit = images(image, items, subset, to_gray, run)
+    values, unit = images(image, Selection(items, subset, to_gray, max_pixels), run)
     task, stored = measure.simulated(values, operator, flags, noise, seed, unit)
     y, sigma = stored["y"], stored["noise"]["sigma"]
     run.note(f"noise standard deviation {sigma:.6g} ({noise}); y lies in {y.min():.4g} .. {y.max():.4g}")

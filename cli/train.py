@@ -25,8 +25,8 @@ Settings = Annotated[
 def train(
     images: Images, output: o.Output, sde: Sde = None, size: Size = None, hours: Hours = None,
     steps: Steps = None, name: Name = None, batch_size: o.BatchSize = None, seed: Seed = None,
-    to_gray: o.ToGray = False, resume: Resume = False, overwrite: o.Overwrite = False, json: o.Json = False,
-    config: Settings = None,
+    to_gray: o.ToGray = False, max_pixels: o.MaxPixels = o.MANY, resume: Resume = False,
+    overwrite: o.Overwrite = False, json: o.Json = False, config: Settings = None,
 ) -> None:
     """Train a prior on images: writes prior.safetensors, a log, and a state to resume from.
 
@@ -40,7 +40,7 @@ def train(
     settings, own = training.settings(config, {**flags, "size": size, "name": name})
     run = Run("train", {"data": images, **own, **settings.model_dump(), "resume": resume, "output": output})
     with out.folder(output, overwrite, [images, config], resume=resume) as folder, run.hearing():
-        found = dataset.load(images, own.get("size"), to_gray, run)
+        found = dataset.load(images, own.get("size"), to_gray, max_pixels, run)
         run.begin()
         print("\n".join(dataset.lines(found)), file=sys.stderr)
         with run.clock("training"), training.bar() as progress:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import data
+from recon.presets import DEFAULT_METHOD
 
 OPERATORS = {
     "ct": ["--operator", "ct", "--angles", 7],
@@ -178,6 +179,10 @@ def test_info_describes_files(recon_command, scan, picture, tiny):
     assert "sigma" in recon_command("info", scan).out
     assert "16 x 16" in recon_command("info", picture).out
     assert json.loads(recon_command("info", tiny, "--json").out)[str(tiny)]["unit"] == "[0,1]"
+    recon_command("reconstruct", scan, "--prior", tiny, "--steps", 2, "--samples", 3, "-o", "out")
+    found = json.loads(recon_command("info", "out", "--json").out)["out"]
+    assert (found["samples"], found["method"], found["truth"]) == ("3", DEFAULT_METHOD, "stored")
+    assert recon_command("info", "nothing-of-the-kind").code == 3
 
 
 def test_a_run_replaces_its_own_files_and_no_others(recon_command, scan, tiny, tmp_path):
