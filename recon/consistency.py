@@ -13,14 +13,19 @@ from recon.noise import Noise
 from recon.prior import Prior
 
 
-def pinv(measurement: Measurement, relaxation: float = 1.0) -> Consistency:
-    """v + lambda A^+ (y - A v): the data replace lambda of what the operator sees of v.
+def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0) -> Consistency:
+    """v + lambda A^H (A A^H + damping)^-1 (y - A v): the data replace lambda of what the operator sees of v.
+
+    damping = 0 is the pseudo-inverse of the papers. On noisy data of an ill-conditioned operator (CT, blur) it multiplies
+    the noise without bound; damping = sigma_y^2 / s^2 leaves alone what the noise hides in images of standard deviation s.
 
     Reference: Wang et al., DDNM, 2023, equation 13, arXiv:2212.00490; with lambda < 1 Song et al., 2022,
     equation 13, arXiv:2111.08005.
     """
+    operator = measurement.operator
+
     def pull(v: Tensor, sigma: float) -> Tensor:
-        return v + relaxation * measurement.operator.pinv(measurement.residual(v))
+        return v + relaxation * operator.adjoint(operator.gram_solve(measurement.residual(v), damping))
     return pull
 
 

@@ -47,6 +47,11 @@ def white_variance(prior: Prior) -> Callable[[float], float]:
     return lambda sigma: sigma**2 * prior.data_std**2 / (sigma**2 + prior.data_std**2)
 
 
+def noise_damping(measurement: Measurement, prior: Prior) -> float:
+    """sigma_y^2 / s^2: where the singular values of A lie below its root, the noise hides images of standard deviation s."""
+    return (measurement.sigma / prior.data_std) ** 2
+
+
 def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise) -> Method:
     """Pseudoinverse-guided: white spread of x0, whitened residual, gradient through the prior."""
     guide = guidance.white(measurement, white_variance(prior))
@@ -71,10 +76,12 @@ def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zet
     return Method(guided(prior.denoise, guide, step.gain_on(levels)), levels, step)
 
 
-def ddnm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85) -> Method:
-    """Null-space: what the operator sees of the estimate is replaced by A^+ y."""
+def ddnm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85,
+         damping: float | None = None) -> Method:
+    """Null-space: what the operator sees of the estimate is replaced by A^+ y, damped at the noise level (the paper: not)."""
     levels, step = vp_levels(prior, steps), renoise(eta**2)
-    return Method(on_estimate(prior.denoise, consistency.pinv(measurement), step.gain_on(levels)), levels, step)
+    pull = consistency.pinv(measurement, damping=noise_damping(measurement, prior) if damping is None else damping)
+    return Method(on_estimate(prior.denoise, pull, step.gain_on(levels)), levels, step)
 
 
 def dds(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85, iterations: int = 5,
@@ -99,9 +106,11 @@ def daps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, in
     return Method(estimate, default_levels(prior, max(1, steps // inner)), renoise(1.0))
 
 
-def song2022(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, relaxation: float = 1.0, snr: float = 0.16) -> Method:
+def song2022(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, relaxation: float = 1.0, snr: float = 0.16,
+             damping: float | None = None) -> Method:
     """Song et al. for CT and MRI: predictor and Langevin corrector, the state pulled to noised data after each."""
-    pull = on_state(consistency.pinv(measurement, relaxation))
+    damping = noise_damping(measurement, prior) if damping is None else damping
+    pull = on_state(consistency.pinv(measurement, relaxation, damping))
     levels = geometric_levels(prior, max(1, steps // 2))
     return Method(prior.denoise, levels, predictor(VE(prior.sigma_end / 2, 2 * prior.sigma_start)), (pull, langevin(snr), pull))
 

@@ -8,6 +8,7 @@ All randomness of step k comes from (seed, k), so that a resumed run continues b
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -20,10 +21,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from recon.checkpoint import load_prior, read_tensors, save_prior, write_tensors
+from recon.checkpoint import load_prior, save_prior
 from recon.networks import NETWORKS
 from recon.prior import ScorePrior, Units, per_item
 from recon.sde import SDE, SDES
+from recon.spectrum import measure
+from recon.training_state import append, restore, save
 
 BANDS = (0.01, 0.05, 0.2, 0.8, 3.0, 10.0)  # edges of the noise levels that validation reports, normalised units
 
@@ -101,9 +104,41 @@ def validation_losses(prior: ScorePrior, images: Tensor, limit: int = 256) -> di
     return {"loss": round(float(torch.cat(losses).mean()), 5), **result}
 
 
-def _average(target: nn.Module, source: nn.Module, decay: float) -> None:
+def average(target: nn.Module, source: nn.Module, decay: float) -> None:
+    """target <- decay target + (1 - decay) source, for all parameters."""
     with torch.no_grad():
         torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1 - decay)
+
+
+def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth, over the share of the run that is done."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup))
+    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
+
+
+def new_prior(config: TrainConfig, images: Tensor, units: Units, handed: Units, name: str, provenance: dict) -> ScorePrior:
+    """An untrained prior for images (N, C, H, W) that are `handed` in other multiples of the prior's `units`."""
+    arguments = {"channels": images.shape[1], "widths": list(config.widths), "blocks": config.blocks,
+                 "attention": list(config.attention), "unshuffle": config.unshuffle, "dropout": config.dropout}
+    some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()].float().flatten(1) / handed.scale
+    centred = some - some.mean(0)
+    spread = torch.linalg.eigvalsh(centred @ centred.T / len(some))[-1].clamp(min=0).sqrt()
+    header = {"network": {"name": "unet", "arguments": arguments}, "provenance": provenance, "spread": float(spread)}
+    torch.manual_seed(config.seed)
+    prior = ScorePrior(NETWORKS["unet"](**arguments), tuple(images.shape[1:]), process(config, some), float(some.std()), units, name, header)
+    if config.initial:
+        prior.network.load_state_dict(load_prior(config.initial).network.state_dict())
+    return prior.to(memory_format=torch.channels_last)
+
+
+def process(config: TrainConfig, images: Tensor) -> SDE:
+    """The SDE of the config; VE reaches the largest distance between two of the normalised images (N, d).
+
+    Reference: Song and Ermon, Improved techniques, 2020, technique 1, arXiv:2006.09011.
+    """
+    if config.sde != "ve":
+        return SDES[config.sde]()
+    return SDES["ve"](sigma_high=round(float(torch.cdist(images, images).max()), 2))
 
 
 def train(images: Tensor, validation: Tensor, config: TrainConfig, out: str | Path, *, units: Units | None = None, name: str = "",
@@ -113,138 +148,79 @@ def train(images: Tensor, validation: Tensor, config: TrainConfig, out: str | Pa
     Args:
         images: training images, uint8 or float, in the units that `units` maps to about [-1, 1].
         validation: held-out images of the same kind; they never touch a gradient.
-        units: value = scale * x + shift of the images handed in; default: uint8 images to [-1, 1] with values in [0, 1].
+        units: value = scale * x + shift of the images handed in; default: values in [0, 1], uint8 ones divided by 255.
         provenance: where the images come from and under which licence; stored in the prior.
-        resume: continue from `out`/state.safetensors; FileNotFoundError when there is none.
-        progress: called after every step with {"step", "loss", "fraction", ...}.
+        resume: continue from `out`/state.safetensors.
+        progress: called after every step with {"step", "loss", "fraction", "gradient_norm"}.
+
+    Returns:
+        The prior's file, the averaged weights in half precision.
 
     Raises:
+        FileNotFoundError: resume without an earlier run.
         FloatingPointError: five steps in a row gave a loss that is not finite; the last saved state is kept.
     """
     out = Path(out)
-    stored = Units(0.5, 0.5, "[0,1]") if units is None else units
-    factor = 255.0 if images.dtype == torch.uint8 and units is None else 1.0  # stored images are values times this
-    handed = Units(stored.scale * factor, stored.shift * factor)
-    sde = _sde_for(config, images, handed)
-    torch.manual_seed(config.seed)
-    arguments = {"channels": images.shape[1], "widths": list(config.widths), "blocks": config.blocks,
-                 "attention": list(config.attention), "unshuffle": config.unshuffle, "dropout": config.dropout}
-    header = {"network": {"name": "unet", "arguments": arguments}, "provenance": provenance or {}}
-    std, spread = _spreads(images, handed)
-    header["spread"] = spread
-    prior = ScorePrior(NETWORKS["unet"](**arguments), tuple(images.shape[1:]), sde, std, stored, name, header)
-    if config.initial:
-        prior.network.load_state_dict(load_prior(config.initial).network.state_dict())
-    average = ScorePrior(NETWORKS["unet"](**arguments), prior.shape, sde, std, stored, name, header)
-    average.network.load_state_dict(prior.network.state_dict())
-    prior.to(memory_format=torch.channels_last), average.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(prior.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
-    step, seconds, bad = 0, 0.0, 0
-    if resume:
-        step, seconds = _restore(out / "state.safetensors", prior, average, optimiser, config)
-    started = saved = time.monotonic() - seconds
-    saved = time.monotonic()
-    log = out / "log.jsonl"
     out.mkdir(parents=True, exist_ok=True)
+    stored = units or Units(0.5, 0.5, "[0,1]")
+    factor = 255.0 if images.dtype == torch.uint8 and units is None else 1.0
+    handed = Units(stored.scale * factor, stored.shift * factor)
+    prior = new_prior(config, images, stored, handed, name, provenance or {})
+    averaged = copy.deepcopy(prior).eval()
+    optimiser = torch.optim.AdamW(prior.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    parts = {"network": prior.network, "average": averaged.network}
+    step, before = restore(out / "state.safetensors", parts, optimiser, config.model_dump()) if resume else (0, 0.0)
+    started, saved, bad = time.monotonic() - before, time.monotonic(), 0
 
-    def finish(final: bool) -> None:
-        elapsed = time.monotonic() - started
-        average.eval()
-        losses = validation_losses(average, validation.float() / factor) if len(validation) else {}
-        average.header["training"] = {
-            "config": config.model_dump(), "steps": step, "images_seen": step * config.batch_size, "seconds": round(elapsed),
+    def record(final: bool) -> None:
+        seconds = time.monotonic() - started
+        held = validation.float() / factor
+        losses = validation_losses(averaged, held) if len(held) else {}
+        averaged.header["training"] = {
+            "config": config.model_dump(), "steps": step, "images_seen": step * config.batch_size, "seconds": round(seconds),
             "threads": torch.get_num_threads(), "training_images": len(images), "validation_images": len(validation),
             "validation": losses, "code_version": version("recon"), "torch": torch.__version__}
-        _save_state(out / "state.safetensors", prior, average, optimiser, config, step, elapsed)
-        save_prior(out / "prior.safetensors", average)
-        with log.open("a") as stream:
-            stream.write(_json({"step": step, "seconds": round(elapsed, 1), "final": final, "validation": losses}))
+        if final and len(held):
+            some = averaged.from_value(held[torch.linspace(0, len(held) - 1, min(128, len(held))).long()])
+            with torch.no_grad():
+                spectrum = measure(averaged.denoise, some, 0.02 * averaged.data_std, 6 * averaged.spread)
+            averaged.header["error_spectrum"] = asdict(spectrum)
+        save(out / "state.safetensors", parts, optimiser, config.model_dump(), step, seconds)
+        save_prior(out / "prior.safetensors", averaged)
+        append(out / "log.jsonl", {"step": step, "seconds": round(seconds, 1), "final": final, "validation": losses})
 
-    while True:
-        elapsed = time.monotonic() - started
-        fraction = max(step / config.steps, elapsed / (3600 * config.hours) if config.hours else 0.0)
-        if fraction >= 1:
-            break
+    def share_done() -> float:
+        hours = (time.monotonic() - started) / 3600
+        return max(step / config.steps, hours / config.hours if config.hours else 0.0)
+
+    while (fraction := share_done()) < 1:
         generator = torch.Generator().manual_seed((config.seed << 32) + step)
         torch.manual_seed((config.seed << 32) + step)  # dropout draws from the global one
         x0 = draw_batch(images, handed, config, generator)
-        sigma = noise_levels(config, sde, len(x0), generator)
+        sigma = noise_levels(config, prior.sde, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator)
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * min(1, (step + 1) / max(1, config.warmup)) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
+        optimiser.param_groups[0]["lr"] = learning_rate(config, step, fraction)
         prior.train()
         loss = score_matching_loss(prior, x0, sigma, noise).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(prior.parameters(), config.clip)
-        if torch.isfinite(norm):
+        bad = 0 if bool(torch.isfinite(norm)) else bad + 1
+        if bad == 5:
+            raise FloatingPointError(f"got five losses in a row that are not finite, the last at step {step}; expected finite ones; "
+                                     "lower the learning rate and resume")
+        if not bad:
             optimiser.step()
-            seen = (step + 1) * config.batch_size
-            _average(average, prior, 0.5 ** (config.batch_size / min(config.ema, 0.1 * seen + 1)))
-            bad = 0
-        else:
-            bad += 1
-            if bad == 5:
-                raise FloatingPointError(f"got five losses in a row that are not finite, the last at step {step}; expected finite ones; "
-                                         "lower the learning rate and resume")
+            images_seen = (step + 1) * config.batch_size
+            average(averaged, prior, 0.5 ** (config.batch_size / min(config.ema, 0.1 * images_seen + 1)))
         step += 1
         if progress:
             progress({"step": step, "loss": float(loss.detach()), "fraction": fraction, "gradient_norm": float(norm)})
-        if step % 50 == 0:
-            with log.open("a") as stream:
-                stream.write(_json({"step": step, "seconds": round(time.monotonic() - started, 1), "loss": round(float(loss.detach()), 5)}))
+        if step % 50 == 0 or bad:
+            append(out / "log.jsonl", {"step": step, "seconds": round(time.monotonic() - started, 1),
+                                       "loss": round(float(loss.detach()), 5), "skipped": bool(bad)})
         if time.monotonic() - saved > 60 * config.save_minutes:
-            finish(final=False)
+            record(final=False)
             saved = time.monotonic()
-    finish(final=True)
+    record(final=True)
     return out / "prior.safetensors"
-
-
-def _json(record: dict) -> str:
-    import json
-    return json.dumps(record) + "\n"
-
-
-def _spreads(images: Tensor, units: Units) -> tuple[float, float]:
-    """Standard deviation of a normalised value, and of the images along their first principal direction."""
-    some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()].float().flatten(1) / units.scale
-    centred = some - some.mean(0)
-    return float(some.std()), float(torch.linalg.eigvalsh(centred @ centred.T / len(some))[-1].clamp(min=0).sqrt())
-
-
-def _sde_for(config: TrainConfig, images: Tensor, units: Units) -> SDE:
-    """The process of the config; VE reaches about the largest distance between two training images (Song and Ermon, 2020)."""
-    if config.sde != "ve":
-        return SDES[config.sde]()
-    some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()].float().flatten(1) / units.scale
-    return SDES["ve"](sigma_high=round(float(torch.cdist(some, some).max()), 2))
-
-
-def _save_state(path: Path, prior: ScorePrior, average: ScorePrior, optimiser: torch.optim.Optimizer, config: TrainConfig,
-                step: int, seconds: float) -> None:
-    tensors = {f"network.{k}": v for k, v in prior.network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.network.state_dict().items()}
-    for i, entry in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{i}.{key}": torch.as_tensor(value) for key, value in entry.items()}
-    write_tensors(path, tensors, {"config": config.model_dump(), "step": step, "seconds": seconds})
-
-
-def _restore(path: Path, prior: ScorePrior, average: ScorePrior, optimiser: torch.optim.Optimizer, config: TrainConfig) -> tuple[int, float]:
-    if not path.is_file():
-        raise FileNotFoundError(f"got resume, but {path} does not exist; expected the folder of an earlier run; train without resume")
-    tensors, header = read_tensors(path)
-    if TrainConfig(**header["config"]).model_dump(exclude={"steps", "hours", "save_minutes"}) != config.model_dump(exclude={"steps", "hours", "save_minutes"}):
-        raise ValueError(f"got settings that differ from those of {path}; expected the same but for steps, hours and save_minutes; "
-                         "train anew into another folder")
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-    prior.network.load_state_dict(part("network."))
-    average.network.load_state_dict(part("average."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in part("optimiser.").items():
-        index, entry = key.split(".", 1)
-        state.setdefault(int(index), {})[entry] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return header["step"], header["seconds"]
