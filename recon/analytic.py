@@ -88,8 +88,14 @@ class MixturePrior(Prior):
         ValueError: shapes do not fit, a weight is not positive, or a covariance is not positive semidefinite.
     """
 
-    def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor | None = None, sde: SDE | None = None,
-                 units: Units | None = None) -> None:
+    def __init__(
+        self,
+        means: Tensor,
+        covariances: Tensor,
+        weights: Tensor | None = None,
+        sde: SDE | None = None,
+        units: Units | None = None,
+    ) -> None:
         means = torch.as_tensor(means)
         means = means if means.is_floating_point() else means.double()
         count, event = means.shape[0], tuple(means.shape[1:])
@@ -146,6 +152,8 @@ class MixturePrior(Prior):
 
     def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
         """Exact draws from unit noise (B, *event) and component numbers (B,)."""
-        draws = [self.means[k] + self.covariances[k].filter(n[None], self.covariances[k].eigenvalues.sqrt())[0]
-                 for n, k in zip(noise, choice.tolist(), strict=True)]
+        draws = [
+            self.means[k] + self.covariances[k].filter(n[None], self.covariances[k].eigenvalues.sqrt())[0]
+            for n, k in zip(noise, choice.tolist(), strict=True)
+        ]
         return torch.stack(draws)

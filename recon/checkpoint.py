@@ -44,6 +44,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+        mask = os.umask(0)  # the only way to read it
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -55,7 +58,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
     """Save tensors and a JSON header as one safetensors file, atomically, with hashes of both."""
-    tensors = {name: tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     header = {"format": FORMAT, **header, "sha256": fingerprint(tensors)}
     text = json.dumps(header, sort_keys=True)
     write_atomically(path, save(tensors, {"recon": text, "recon_sha256": hashlib.sha256(text.encode()).hexdigest()}))
@@ -68,11 +74,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise ValueError(f"got {path}, which is no whole safetensors file ({error}); expected a prior written by "
-                         "`recon train`; copy the file again from where it came") from None
+        raise ValueError(
+            f"got {path}, which is no whole safetensors file ({error}); expected a prior written by "
+            "`recon train`; copy the file again from where it came"
+        ) from None
     if "recon" not in metadata:
-        raise ValueError(f"got {path} with metadata keys {sorted(metadata)}; expected the key 'recon'; "
-                         "only priors written by this toolkit are read")
+        raise ValueError(
+            f"got {path} with metadata keys {sorted(metadata)}; expected the key 'recon'; "
+            "only priors written by this toolkit are read"
+        )
     text = metadata["recon"]
     if hashlib.sha256(text.encode()).hexdigest() != metadata.get("recon_sha256"):
         raise ValueError(f"got {path} with an altered header; expected its stored hash; copy the file again")
@@ -87,12 +97,26 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 def save_prior(path: str | Path, prior: ScorePrior, *, half: bool = True) -> None:
     """Write a prior: weights (half precision unless told otherwise) and the header that rebuilds it."""
     dtype = torch.float16 if half else torch.float32
-    tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-               for name, tensor in prior.network.state_dict().items()}
-    sde = {"name": next(name for name, kind in SDES.items() if isinstance(prior.sde, kind)), **dataclasses.asdict(prior.sde)}
-    write_tensors(Path(path), tensors, {
-        **prior.header, "name": prior.name, "shape": list(prior.shape), "data_std": prior.data_std, "sde": sde,
-        "units": dataclasses.asdict(prior.units)})
+    tensors = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in prior.network.state_dict().items()
+    }
+    sde = {
+        "name": next(name for name, kind in SDES.items() if isinstance(prior.sde, kind)),
+        **dataclasses.asdict(prior.sde),
+    }
+    write_tensors(
+        Path(path),
+        tensors,
+        {
+            **prior.header,
+            "name": prior.name,
+            "shape": list(prior.shape),
+            "data_std": prior.data_std,
+            "sde": sde,
+            "units": dataclasses.asdict(prior.units),
+        },
+    )
 
 
 def bundled_priors() -> dict[str, Path]:
@@ -110,14 +134,18 @@ def load_prior(name: str | Path, device: torch.device | str = "cpu") -> Prior:
     path = bundled_priors().get(str(name), Path(name))
     path = path / "prior.safetensors" if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"got prior {str(name)!r}; expected a file, a folder with prior.safetensors, or one of "
-                                f"{sorted(bundled_priors())}")
+        raise FileNotFoundError(
+            f"got prior {str(name)!r}; expected a file, a folder with prior.safetensors, or one of "
+            f"{sorted(bundled_priors())}"
+        )
     if path.suffix != ".safetensors":
         raise ValueError(f"got {path}; expected a .safetensors file; other formats can execute code and are not opened")
     tensors, header = read_tensors(path)
     missing = {"network", "sde", "units", "shape", "data_std"} - set(header)
     if missing:
-        raise ValueError(f"got {path} without {sorted(missing)} in its header; expected a prior, not another checkpoint")
+        raise ValueError(
+            f"got {path} without {sorted(missing)} in its header; expected a prior, not another checkpoint"
+        )
     kind, *arguments = header["network"]["name"], header["network"]["arguments"]
     network = NETWORKS[kind](**arguments[0])
     try:
@@ -125,6 +153,13 @@ def load_prior(name: str | Path, device: torch.device | str = "cpu") -> Prior:
     except RuntimeError as error:
         raise ValueError(f"got {path}, whose weights do not fit its network: {error}; copy the file again") from None
     sde = dict(header["sde"])
-    prior = ScorePrior(network, tuple(header["shape"]), SDES[sde.pop("name")](**sde), header["data_std"],
-                       Units(**header["units"]), header.get("name", path.stem), header)
+    prior = ScorePrior(
+        network,
+        tuple(header["shape"]),
+        SDES[sde.pop("name")](**sde),
+        header["data_std"],
+        Units(**header["units"]),
+        header.get("name", path.stem),
+        header,
+    )
     return prior.to(device).eval().requires_grad_(False)

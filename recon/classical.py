@@ -107,8 +107,9 @@ def tv(
         data = Quadratic(y / norm, sigma)
     bound = -float("inf") if lowest is None else float(lowest)
     with torch.no_grad():
-        solved = least_variation(lambda x: A(x) / norm, lambda q: A.adjoint(q) / norm, data, strength, bound,
-                                 tolerance, max_iterations)
+        solved = least_variation(
+            lambda x: A(x) / norm, lambda q: A.adjoint(q) / norm, data, strength, bound, tolerance, max_iterations
+        )
     late = solved.gap > tolerance
     if bool(late.any()):
         warnings.warn(
@@ -116,7 +117,8 @@ def tv(
             f"{int(late.sum())} of {items} items after {solved.iterations} iterations; expected "
             f"{tolerance:.1e}; raise max_iterations, or, if the data cannot be fitted to their noise level, "
             "give a weight or a larger sigma",
-            RuntimeWarning, stacklevel=2,
+            RuntimeWarning,
+            stacklevel=2,
         )
     return solved.x
 

@@ -34,17 +34,23 @@ def with_vjp(denoise: Denoise, x: Tensor, sigma: float) -> tuple[Tensor, Vjp]:
 
 def guided(denoise: Denoise, guidance: Guidance, gain: Callable[[float], float] = lambda sigma: 1.0) -> Denoise:
     """x0 + guidance(x0, vjp, sigma) / gain(sigma)."""
+
     def conditioned(x: Tensor, sigma: float) -> Tensor:
         x0, vjp = with_vjp(denoise, x, sigma)
         return x0 + guidance(x0, vjp, sigma) / gain(sigma)
+
     return conditioned
 
 
-def on_estimate(denoise: Denoise, consistency: Consistency, gain: Callable[[float], float] = lambda sigma: 1.0) -> Denoise:
+def on_estimate(
+    denoise: Denoise, consistency: Consistency, gain: Callable[[float], float] = lambda sigma: 1.0
+) -> Denoise:
     """x0 + (consistency(x0) - x0) / gain(sigma): the estimate pulled to the data, no backpropagation."""
+
     def conditioned(x: Tensor, sigma: float) -> Tensor:
         x0 = denoise(x, sigma)
         return x0 + (consistency(x0, sigma) - x0) / gain(sigma)
+
     return conditioned
 
 
@@ -53,10 +59,12 @@ def multi_step(denoise: Denoise, calls: int, sigma_min: float) -> Denoise:
 
     Reference: Zhang et al., DAPS, 2024, section 3.2, arXiv:2407.01521.
     """
+
     def solved(x: Tensor, sigma: float) -> Tensor:
         levels = karras(calls, sigma, min(sigma_min, 0.5 * sigma))
         for now, following in zip(levels, levels[1:], strict=False):
             x0 = denoise(x, now)
             x = x0 + (following / now) * (x - x0)
         return x
+
     return solved

@@ -16,8 +16,10 @@ from recon.prior import Prior
 def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0) -> Consistency:
     """v + lambda A^H (A A^H + damping)^-1 (y - A v): the data replace lambda of what the operator sees of v.
 
-    damping = 0 is the pseudo-inverse of the papers. On noisy data of an ill-conditioned operator (CT, blur) it multiplies
-    the noise without bound; damping = sigma_y^2 / s^2 leaves alone what the noise hides in images of standard deviation s.
+    damping = 0 is the pseudo-inverse of the papers. On noisy data of an ill-conditioned operator (CT, blur) it
+    multiplies
+    the noise without bound; damping = sigma_y^2 / s^2 leaves alone what the noise hides in images of standard
+    deviation s.
 
     Reference: Wang et al., DDNM, 2023, equation 13, arXiv:2212.00490; with lambda < 1 Song et al., 2022,
     equation 13, arXiv:2111.08005.
@@ -26,6 +28,7 @@ def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0
 
     def pull(v: Tensor, sigma: float) -> Tensor:
         return v + relaxation * operator.adjoint(operator.gram_solve(measurement.residual(v), damping))
+
     return pull
 
 
@@ -41,17 +44,21 @@ def prox(measurement: Measurement, variance: Callable[[float], float]) -> Consis
 
     Reference: Zhu et al., DiffPIR, 2023, equation 12, arXiv:2305.08995.
     """
+
     def pull(v: Tensor, sigma: float) -> Tensor:
         return _proximal(measurement, v, measurement.residual(v), variance(sigma))
+
     return pull
 
 
 def posterior_draw(measurement: Measurement, variance: Callable[[float], float], noise: Noise) -> Consistency:
     """An exact draw from N(v, r^2) times the likelihood: the proximal map of (v + r n, y + sigma_y n').
 
-    Reference: Papandreou and Yuille, Gaussian sampling by local perturbations, 2010; the step of DAPS (arXiv:2407.01521)
+    Reference: Papandreou and Yuille, Gaussian sampling by local perturbations, 2010; the step of DAPS
+    (arXiv:2407.01521)
     and PnP-DM (arXiv:2405.18782) for linear operators, there by Langevin dynamics or in closed form.
     """
+
     def pull(v: Tensor, sigma: float) -> Tensor:
         r2 = variance(sigma)
         moved = v + r2**0.5 * noise(v)
@@ -59,6 +66,7 @@ def posterior_draw(measurement: Measurement, variance: Callable[[float], float],
         drawn = residual + measurement.sigma * noise(residual)
         measured = measurement.operator.measured
         return _proximal(measurement, moved, drawn if measured is None else drawn * measured.to(drawn), r2)
+
     return pull
 
 
@@ -72,14 +80,17 @@ def data_cg(measurement: Measurement, iterations: int, weight: float) -> Consist
     def pull(v: Tensor, sigma: float) -> Tensor:
         start = operator.adjoint(measurement.residual(v))
         return v + truncated_cg(lambda u: operator.adjoint(operator(u)) + weight * u, start, iterations)
+
     return pull
 
 
-def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, iterations: int = 20,
-                  tolerance: float = 1e-2) -> Consistency:
+def spectral_draw(
+    measurement: Measurement, prior: Prior, noise: Noise, iterations: int = 20, tolerance: float = 1e-2
+) -> Consistency:
     """An exact draw from N(v, C) times the likelihood, C the prior's own error covariance at level sigma.
 
-    v' + C A^H (A C A^H + sigma_y^2)^-1 (y + sigma_y n' - A v') with v' = v + C^(1/2) n. Where p(x0 | x) is N(v, C), this is a draw
+    v' + C A^H (A C A^H + sigma_y^2)^-1 (y + sigma_y n' - A v') with v' = v + C^(1/2) n. Where p(x0 | x) is N(v, C),
+    this is a draw
     from p(x0 | x, y); a stationary C costs FFTs only, no backpropagation.
 
     Reference: the identity is Matheron's rule (Wilson et al., 2020, arXiv:2002.09309, equation 8).
@@ -95,6 +106,8 @@ def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, iteratio
 
         def spread(u: Tensor) -> Tensor:
             return prior.error_filter(operator.adjoint(u), sigma, 1.0)
+
         solved = truncated_cg(lambda u: operator(spread(u)) + measurement.sigma**2 * u, residual, iterations, tolerance)
         return moved + spread(solved)
+
     return pull

@@ -64,24 +64,32 @@ def as_covariance(value: Tensor, event: tuple[int, ...]) -> Covariance:
         raise ValueError("got a covariance with values that are not finite; expected finite ones")
     if value.shape == (n, n) and (n > 1 or event != (1, 1)):
         if not torch.allclose(value, value.T, rtol=1e-5, atol=1e-6 * float(value.abs().max())):
-            raise ValueError("got a covariance matrix that is not symmetric; expected a symmetric one; "
-                             "use (C + C.T) / 2")
+            raise ValueError(
+                "got a covariance matrix that is not symmetric; expected a symmetric one; use (C + C.T) / 2"
+            )
         eigenvalues, vectors = torch.linalg.eigh(value.double())
         covariance: Covariance = DenseCovariance(eigenvalues.to(value.dtype), vectors.to(value.dtype))
-    elif value.ndim <= len(event) and value.shape == event[len(event) - value.ndim:]:
+    elif value.ndim <= len(event) and value.shape == event[len(event) - value.ndim :]:
         axes = tuple(range(-min(2, len(event)), 0)) if len(event) != 1 else (-1,)
         mirrored = value.expand(event)
         for axis in axes:
             mirrored = mirrored.flip(axis).roll(1, axis)
         if not torch.allclose(value.expand(event), mirrored, rtol=1e-4, atol=1e-6 * float(value.abs().max())):
-            raise ValueError("got a spectrum S with S[k] different from S[-k]; expected that of a real field, "
-                             "symmetric in the order of torch.fft")
+            raise ValueError(
+                "got a spectrum S with S[k] different from S[-k]; expected that of a real field, "
+                "symmetric in the order of torch.fft"
+            )
         covariance = StationaryCovariance(value.expand(event).contiguous(), axes)
     else:
-        raise ValueError(f"got a covariance of shape {tuple(value.shape)} for events of shape {event}; expected "
-                         f"({n}, {n}), or a spectrum of shape {event}")
+        raise ValueError(
+            f"got a covariance of shape {tuple(value.shape)} for events of shape {event}; expected "
+            f"({n}, {n}), or a spectrum of shape {event}"
+        )
     lowest, highest = float(covariance.eigenvalues.min()), float(covariance.eigenvalues.max())
     if lowest < -1e-5 * max(highest, 0.0) or highest <= 0:
-        raise ValueError(f"got a covariance with eigenvalues from {lowest:g} to {highest:g}; expected none negative and some positive")
+        raise ValueError(
+            f"got a covariance with eigenvalues from {lowest:g} to {highest:g}; "
+            "expected none negative and some positive"
+        )
     object.__setattr__(covariance, "eigenvalues", covariance.eigenvalues.clamp(min=0))
     return covariance

@@ -1,7 +1,8 @@
 """Guidance: shifts of the estimate that follow from a Gaussian approximation of p(x0 | x).
 
 With p(x0 | x) = N(x0, C) the data have the marginal N(A x0, A C A^H + sigma_y^2), and Tweedie's formula for the
-conditional score gives the shift sigma^2 J^T A^H (A C A^H + sigma_y^2)^-1 (y - A x0), J = dx0/dx. The methods differ in C.
+conditional score gives the shift sigma^2 J^T A^H (A C A^H + sigma_y^2)^-1 (y - A x0), J = dx0/dx. The methods differ
+in C.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from recon.likelihood import Measurement
 from recon.prior import Prior
 
 
-def truncated_cg(apply: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float | None = None) -> Tensor:
-    """`cg` with one solve a row of b (B, ...), stopped after a number of iterations on purpose and without a warning."""
+def truncated_cg(
+    apply: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float | None = None
+) -> Tensor:
+    """`cg` with one solve a row of b (B, ...), stopped after a number of iterations on purpose and without a
+    warning.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return cg(apply, b, b.ndim - 1, tolerance=tolerance, max_iterations=iterations)
@@ -34,26 +39,32 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         r2 = variance(sigma)
         return vjp(operator.adjoint(operator.gram_solve(measurement.residual(x0), noise / r2))) * (sigma**2 / r2)
+
     return shift
 
 
 def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Guidance:
-    """C = the prior's measured error covariance at level sigma: stationary, so that it costs FFTs and no backpropagation.
+    """C = the prior's measured error covariance at level sigma: stationary, so that it costs FFTs and no
+    backpropagation.
 
-    Exact for stationary Gaussian images, where C = sigma^2 J. The solve is by conjugate gradients on A C A^H + sigma_y^2.
+    Exact for stationary Gaussian images, where C = sigma^2 J. The solve is by conjugate gradients on A C A^H +
+    sigma_y^2.
     """
     operator, noise = measurement.operator, measurement.sigma**2
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         def marginal(u: Tensor) -> Tensor:
             return noise * u + operator(prior.error_filter(operator.adjoint(u), sigma, 1.0))
+
         solved = truncated_cg(marginal, measurement.residual(x0), iterations, tolerance)
         return sigma**2 * vjp(operator.adjoint(solved))
+
     return shift
 
 
 def moment(measurement: Measurement, iterations: int, tolerance: float) -> Guidance:
-    """C = sigma^2 J, the covariance of x0 given x by Tweedie's second formula; the solve is by conjugate gradients on vjp.
+    """C = sigma^2 J, the covariance of x0 given x by Tweedie's second formula; the solve is by conjugate gradients
+    on vjp.
 
     Exact for a Gaussian prior. Every iteration costs one backpropagation through the prior.
 
@@ -65,8 +76,10 @@ def moment(measurement: Measurement, iterations: int, tolerance: float) -> Guida
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         def marginal(u: Tensor) -> Tensor:
             return noise * u + sigma**2 * operator(vjp(operator.adjoint(u)))
+
         solved = truncated_cg(marginal, measurement.residual(x0), iterations, tolerance)
         return sigma**2 * vjp(operator.adjoint(solved))
+
     return shift
 
 
@@ -82,4 +95,5 @@ def residual_norm(measurement: Measurement, weight: Callable[[float], float]) ->
         residual = measurement.residual(x0)
         norm = residual.flatten(1).norm(dim=1).clamp(min=1e-12).reshape(-1, *(1,) * (residual.ndim - 1))
         return weight(sigma) * vjp(operator.adjoint(residual / norm))
+
     return shift

@@ -32,28 +32,34 @@ class Measurement:
         out = self.operator.out_shape
         if not self.y.is_floating_point():
             raise ValueError(f"got y of type {self.y.dtype}; expected real floating point; use y.float()")
-        if self.y.ndim <= len(out) or tuple(self.y.shape[-len(out):]) != tuple(out):
-            raise ValueError(f"got y of shape {tuple(self.y.shape)}; expected (B, ..., {', '.join(map(str, out))}), "
-                             "what the operator gives, with a batch axis first")
+        if self.y.ndim <= len(out) or tuple(self.y.shape[-len(out) :]) != tuple(out):
+            raise ValueError(
+                f"got y of shape {tuple(self.y.shape)}; expected (B, ..., {', '.join(map(str, out))}), "
+                "what the operator gives, with a batch axis first"
+            )
         measured = self.operator.measured
         if measured is not None:
             object.__setattr__(self, "y", torch.where(measured.to(self.y.device), self.y, 0.0))
         bad = ~self.y.isfinite()
         if bool(bad.any()):
-            raise ValueError(f"got y with {int(bad.sum())} values that are not finite, the first at {bad.nonzero()[0].tolist()}; "
-                             "expected finite data; leave them out with a mask")
+            raise ValueError(
+                f"got y with {int(bad.sum())} values that are not finite, the first at {bad.nonzero()[0].tolist()}; "
+                "expected finite data; leave them out with a mask"
+            )
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """(B, ..., *in_shape) of the images that were measured."""
-        return (*self.y.shape[:self.y.ndim - len(self.operator.out_shape)], *self.operator.in_shape)
+        return (*self.y.shape[: self.y.ndim - len(self.operator.out_shape)], *self.operator.in_shape)
 
     @property
     def sigma(self) -> float:
         """Standard deviation of the noise; one number (see `whitened` where it differs by element)."""
         sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64)
         if sigma.numel() != 1:
-            raise ValueError(f"got a noise level of shape {tuple(sigma.shape)}; expected one number; use whitened() first")
+            raise ValueError(
+                f"got a noise level of shape {tuple(sigma.shape)}; expected one number; use whitened() first"
+            )
         return float(sigma)
 
     @property
@@ -75,7 +81,7 @@ class Measurement:
         """mean of ((y - A x) / sigma)^2 over the measured elements, shape (B,): about 1 for a true image."""
         sigma = torch.as_tensor(self.noise.sigma, dtype=x.dtype, device=x.device)
         if not bool((sigma > 0).all()):
-            return torch.full(x.shape[:1], torch.nan, dtype=x.dtype)  # undefined without noise
+            raise ValueError("got noiseless data; expected a noise level above zero; compare residual(x) with zero instead")
         return (self.residual(x) / sigma).square().flatten(1).sum(1) / self.count
 
     def whitened(self) -> Measurement:
@@ -83,11 +89,13 @@ class Measurement:
         sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64)
         if sigma.numel() == 1:
             return self
-        lead = sigma.shape[:max(0, sigma.ndim - len(self.operator.out_shape))]
+        lead = sigma.shape[: max(0, sigma.ndim - len(self.operator.out_shape))]
         if any(n != 1 for n in lead):
-            raise ValueError(f"got noise levels of shape {tuple(sigma.shape)}, which differ between items or channels; expected "
-                             f"them to differ over {self.operator.out_shape} only; reconstruct such items one by one")
-        weight = (1 / sigma).reshape(sigma.shape[len(lead):]).expand(self.operator.out_shape)
+            raise ValueError(
+                f"got noise levels of shape {tuple(sigma.shape)}, which differ between items or channels; expected "
+                f"them to differ over {self.operator.out_shape} only; reconstruct such items one by one"
+            )
+        weight = (1 / sigma).reshape(sigma.shape[len(lead) :]).expand(self.operator.out_shape)
         if self.operator.measured is not None:
             weight = weight * self.operator.measured.to(weight)
         return Measurement(Diagonal(weight) @ self.operator, self.y * weight.to(self.y), Gaussian(1.0))
@@ -99,8 +107,11 @@ class Measurement:
         """
         values = torch.full(self.image_shape, float(prior.shift), dtype=self.y.dtype, device=self.y.device)
         sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64) / prior.scale
-        return Measurement(self.operator, (self.y - self.operator(values)) / prior.scale,
-                           Gaussian(float(sigma) if sigma.numel() == 1 else sigma))
+        return Measurement(
+            self.operator,
+            (self.y - self.operator(values)) / prior.scale,
+            Gaussian(float(sigma) if sigma.numel() == 1 else sigma),
+        )
 
     def rows(self, items: list[int]) -> Measurement:
         """The measurement with the items given, in that order; an item may come more than once."""

@@ -69,8 +69,9 @@ def ssim(x: Tensor, truth: Tensor, data_range: float) -> Tensor:
             "window of SSIM; use psnr for images this small"
         )
     values = [
-        structural_similarity(b, a, data_range=data_range, channel_axis=0, gaussian_weights=True, sigma=1.5,
-                              use_sample_covariance=False)
+        structural_similarity(
+            b, a, data_range=data_range, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
         for a, b in pairs
     ]
     return torch.tensor(values, dtype=torch.float64)

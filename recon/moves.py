@@ -21,11 +21,13 @@ def langevin(snr: float) -> Move:
 
     Reference: Song et al., 2021, algorithms 4 and 5, arXiv:2011.13456.
     """
+
     def move(denoise: Denoise, x: Tensor, sigma: float, noise: Noise) -> Tensor:
         if sigma == 0:
             return x
         share = 2 * snr**2
         return x + share * (denoise(x, sigma) - x) + math.sqrt(2 * share) * sigma * noise(x)
+
     return move
 
 
@@ -34,11 +36,14 @@ def on_state(consistency: Consistency) -> Move:
 
     For a consistency that depends on v through y - A v only, this is the same map with y + sigma A n for y.
 
-    Reference: Song et al., 2022, algorithm 2, arXiv:2111.08005; Lugmayr et al., RePaint, 2022, equation 8, arXiv:2201.09865.
+    Reference: Song et al., 2022, algorithm 2, arXiv:2111.08005; Lugmayr et al., RePaint, 2022, equation 8,
+    arXiv:2201.09865.
     """
+
     def move(denoise: Denoise, x: Tensor, sigma: float, noise: Noise) -> Tensor:
         if sigma == 0:
             return consistency(x, sigma)
         n = sigma * noise(x)
         return n + consistency(x - n, sigma)
+
     return move

@@ -2,7 +2,8 @@
 
 Images are folded into channels first (pixel unshuffle), so that no convolution runs at full resolution; on a CPU
 that is worth a factor of two in training images an hour at equal parameters. The blocks are those of
-Ho et al., 2020 (arXiv:2006.11239) with the scale-and-shift conditioning of Dhariwal and Nichol, 2021 (arXiv:2105.05233).
+Ho et al., 2020 (arXiv:2006.11239) with the scale-and-shift conditioning of Dhariwal and Nichol, 2021
+(arXiv:2105.05233).
 The network is fully convolutional: any height and width that `multiple` divides.
 """
 
@@ -70,7 +71,12 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         b, c, height, width = h.shape
-        q, k, v = self.qkv(self.norm(h)).reshape(b, 3, self.heads, c // self.heads, height * width).transpose(-1, -2).unbind(1)
+        q, k, v = (
+            self.qkv(self.norm(h))
+            .reshape(b, 3, self.heads, c // self.heads, height * width)
+            .transpose(-1, -2)
+            .unbind(1)
+        )
         mixed = F.scaled_dot_product_attention(q, k, v)
         return h + self.out(mixed.transpose(-1, -2).reshape(b, c, height, width))
 
@@ -88,12 +94,22 @@ class UNet(nn.Module):
         embedding: width of the noise embedding.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, ...] = (96, 128, 128), blocks: int = 1,
-                 attention: tuple[int, ...] = (1, 2), unshuffle: int = 4, dropout: float = 0.0,
-                 embedding: int = 256) -> None:
+    def __init__(
+        self,
+        channels: int,
+        widths: tuple[int, ...] = (96, 128, 128),
+        blocks: int = 1,
+        attention: tuple[int, ...] = (1, 2),
+        unshuffle: int = 4,
+        dropout: float = 0.0,
+        embedding: int = 256,
+    ) -> None:
         super().__init__()
         if any(not 0 <= level < len(widths) for level in attention):
-            raise ValueError(f"got attention levels {tuple(attention)}; expected levels of widths {tuple(widths)}, 0 to {len(widths) - 1}")
+            raise ValueError(
+                f"got attention levels {tuple(attention)}; "
+                f"expected levels of widths {tuple(widths)}, 0 to {len(widths) - 1}"
+            )
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2 ** (len(widths) - 1)
         self.embedding = NoiseEmbedding(embedding)
@@ -123,8 +139,10 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         if x.shape[-1] % self.multiple or x.shape[-2] % self.multiple:
-            raise ValueError(f"got an image of {x.shape[-2]}x{x.shape[-1]}; expected height and width to be multiples of "
-                             f"{self.multiple}; pad or crop the image")
+            raise ValueError(
+                f"got an image of {x.shape[-2]}x{x.shape[-1]}; expected height and width to be multiples of "
+                f"{self.multiple}; pad or crop the image"
+            )
         embedding = self.embedding(c)
 
         def run(parts: nn.ModuleList, h: Tensor) -> Tensor:

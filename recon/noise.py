@@ -29,7 +29,9 @@ class CounterNoise:
 
     def __call__(self, like: Tensor) -> Tensor:
         if like.shape[0] != len(self.rows):
-            raise ValueError(f"got a batch of {like.shape[0]}; expected the {len(self.rows)} rows that this noise was made for")
+            raise ValueError(
+                f"got a batch of {like.shape[0]}; expected the {len(self.rows)} rows that this noise was made for"
+            )
         values = np.empty(like.shape, dtype=np.float32)
         for row, (item, sample) in enumerate(self.rows):
             stream = np.random.Philox(key=[self.seed, (item << 32) + sample], counter=[0, 0, 0, self.draw])

@@ -48,7 +48,9 @@ def white_variance(prior: Prior) -> Callable[[float], float]:
 
 
 def noise_damping(measurement: Measurement, prior: Prior) -> float:
-    """sigma_y^2 / s^2: where the singular values of A lie below its root, the noise hides images of standard deviation s."""
+    """sigma_y^2 / s^2: where the singular values of A lie below its root, the noise hides images of standard
+    deviation s.
+    """
     return (measurement.sigma / prior.data_std) ** 2
 
 
@@ -58,8 +60,9 @@ def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise) -> M
     return Method(guided(prior.denoise, guide), default_levels(prior, steps), ddim(1.0))
 
 
-def moment(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 4,
-           tolerance: float = 1e-3) -> Method:
+def moment(
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 4, tolerance: float = 1e-3
+) -> Method:
     """Moment matching: the spread of x0 from the prior's own Jacobian, conjugate gradients on it."""
     guide = guidance.moment(measurement, iterations, tolerance)
     return Method(guided(prior.denoise, guide), default_levels(prior, steps), ancestral())
@@ -72,27 +75,42 @@ def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zet
     """
     levels, step = vp_levels(prior, steps), ancestral()
     following = dict(zip(levels, levels[1:], strict=False))
-    guide = guidance.residual_norm(measurement, lambda sigma: zeta * ((1 + sigma**2) * (1 + following[sigma] ** 2)) ** 0.5)
+    guide = guidance.residual_norm(
+        measurement, lambda sigma: zeta * ((1 + sigma**2) * (1 + following[sigma] ** 2)) ** 0.5
+    )
     return Method(guided(prior.denoise, guide, step.gain_on(levels)), levels, step)
 
 
-def ddnm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85,
-         damping: float | None = None) -> Method:
-    """Null-space: what the operator sees of the estimate is replaced by A^+ y, damped at the noise level (the paper: not)."""
+def ddnm(
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85, damping: float | None = None
+) -> Method:
+    """Null-space: what the operator sees of the estimate is replaced by A^+ y, damped at the noise level (the
+    paper: not).
+    """
     levels, step = vp_levels(prior, steps), renoise(eta**2)
     pull = consistency.pinv(measurement, damping=noise_damping(measurement, prior) if damping is None else damping)
     return Method(on_estimate(prior.denoise, pull, step.gain_on(levels)), levels, step)
 
 
-def dds(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85, iterations: int = 5,
-        weight: float = 0.0) -> Method:
+def dds(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    eta: float = 0.85,
+    iterations: int = 5,
+    weight: float = 0.0,
+) -> Method:
     """Decomposed sampling: a few conjugate-gradient steps on the data, from the estimate."""
     levels, step = vp_levels(prior, steps), ddim(eta)
     pull = consistency.data_cg(measurement, iterations, weight)
     return Method(on_estimate(prior.denoise, pull, step.gain_on(levels)), levels, step)
 
 
-def diffpir(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, weight: float = 7.0, zeta: float = 0.3) -> Method:
+def diffpir(
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, weight: float = 7.0, zeta: float = 0.3
+) -> Method:
     """Plug and play: the proximal map with r^2 = sigma^2 / weight on the estimate."""
     pull = consistency.prox(measurement, lambda sigma: sigma**2 / weight)
     return Method(on_estimate(prior.denoise, pull), vp_levels(prior, steps), renoise(zeta))
@@ -106,41 +124,66 @@ def daps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, in
     return Method(estimate, default_levels(prior, max(1, steps // inner)), renoise(1.0))
 
 
-def song2022(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, relaxation: float = 1.0, snr: float = 0.16,
-             damping: float | None = None) -> Method:
+def song2022(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    relaxation: float = 1.0,
+    snr: float = 0.16,
+    damping: float | None = None,
+) -> Method:
     """Song et al. for CT and MRI: predictor and Langevin corrector, the state pulled to noised data after each."""
     damping = noise_damping(measurement, prior) if damping is None else damping
     pull = on_state(consistency.pinv(measurement, relaxation, damping))
     levels = geometric_levels(prior, max(1, steps // 2))
-    return Method(prior.denoise, levels, predictor(VE(prior.sigma_end / 2, 2 * prior.sigma_start)), (pull, langevin(snr), pull))
+    return Method(
+        prior.denoise, levels, predictor(VE(prior.sigma_end / 2, 2 * prior.sigma_start)), (pull, langevin(snr), pull)
+    )
 
 
 def repaint(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, repeats: int = 4) -> Method:
     """RePaint: known pixels are noised and pasted into the state, with jumps back in time; for masks only."""
     if measurement.operator.measured is None or measurement.operator.in_shape != measurement.operator.out_shape:
-        raise ValueError("got method 'repaint' with an operator that is no mask; expected 'inpaint'; "
-                         "use pigdm, moment, diffpir or ddnm for this operator")
+        raise ValueError(
+            "got method 'repaint' with an operator that is no mask; expected 'inpaint'; "
+            "use pigdm, moment, diffpir or ddnm for this operator"
+        )
     levels = default_levels(prior, max(1, steps // repeats))
     path = time_travel(levels, max(1, len(levels) // 10), repeats)
     return Method(prior.denoise, path, ancestral(), (on_state(consistency.pinv(measurement)),))
 
 
-def spectral(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 8,
-             tolerance: float = 1e-2) -> Method:
+def spectral(
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 8, tolerance: float = 1e-2
+) -> Method:
     """The default: as pigdm, but the spread of x0 is the prior's measured error spectrum, not white."""
     guide = guidance.spectral(measurement, prior, iterations, tolerance)
     return Method(guided(prior.denoise, guide), default_levels(prior, steps), ancestral())
 
 
-def spectral_draw(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 20,
-                  tolerance: float = 1e-2) -> Method:
-    """Ancestral steps from draws of p(x0 | x, y) under the error spectrum: exact for stationary Gaussian images, no backpropagation."""
+def spectral_draw(
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 20, tolerance: float = 1e-2
+) -> Method:
+    """Ancestral steps from draws of p(x0 | x, y) under the error spectrum: exact for stationary Gaussian images,
+    no backpropagation.
+    """
     draw = consistency.spectral_draw(measurement, prior, noise, iterations, tolerance)
     return Method(on_estimate(prior.denoise, draw), default_levels(prior, steps), ancestral())
 
 
 METHODS: dict[str, Preset] = {
-    "spectral": spectral, "spectral_draw": spectral_draw, "pigdm": pigdm, "moment": moment, "dps": dps, "ddnm": ddnm, "dds": dds, "diffpir": diffpir, "daps": daps,
-    "song2022": song2022, "repaint": repaint,
+    "spectral": spectral,
+    "spectral_draw": spectral_draw,
+    "pigdm": pigdm,
+    "moment": moment,
+    "dps": dps,
+    "ddnm": ddnm,
+    "dds": dds,
+    "diffpir": diffpir,
+    "daps": daps,
+    "song2022": song2022,
+    "repaint": repaint,
 }
 DEFAULT_METHOD, DEFAULT_STEPS = "spectral", 50

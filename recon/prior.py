@@ -34,16 +34,20 @@ class Units:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.shift)):
-            raise ValueError(f"got scale={self.scale}, shift={self.shift}; expected a positive scale and a finite shift "
-                             "with value = scale * x + shift")
+            raise ValueError(
+                f"got scale={self.scale}, shift={self.shift}; expected a positive scale and a finite shift "
+                "with value = scale * x + shift"
+            )
 
 
 def per_item(value: Tensor | float, x: Tensor) -> Tensor:
     """A number or a (B,) tensor as one that broadcasts over x (B, ...), in x's dtype and on its device."""
     value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     if value.ndim > 1 or (value.ndim == 1 and value.shape[0] != x.shape[0]):
-        raise ValueError(f"got one value of shape {tuple(value.shape)} for a batch of {x.shape[0]}; expected shape () or "
-                         f"({x.shape[0]},)")
+        raise ValueError(
+            f"got one value of shape {tuple(value.shape)} for a batch of {x.shape[0]}; expected shape () or "
+            f"({x.shape[0]},)"
+        )
     return value.reshape(value.shape + (1,) * (x.ndim - 1)) if value.ndim else value
 
 
@@ -78,7 +82,8 @@ class Prior(nn.Module):
     def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
         """C^power v, C = the covariance of x0 given x at level sigma, averaged over x; v (B, *event).
 
-        Here C = r^2 I with r^2 = sigma^2 s^2 / (sigma^2 + s^2), s = `data_std`, as if the prior were white; priors that know
+        Here C = r^2 I with r^2 = sigma^2 s^2 / (sigma^2 + s^2), s = `data_std`, as if the prior were white; priors
+        that know
         better say so.
         """
         return v * (sigma**2 * self.data_std**2 / (sigma**2 + self.data_std**2)) ** power
@@ -114,10 +119,12 @@ class Prior(nn.Module):
             return self.denoise(start, self.sde.sigma_max)
 
     def start(self, noise: Tensor, sigma: float) -> Tensor:
-        """A state at level sigma from unit noise (B, *event): a draw from N(mean, S + sigma^2), S the images' covariance.
+        """A state at level sigma from unit noise (B, *event): a draw from N(mean, S + sigma^2), S the images'
+        covariance.
 
         S is what the error covariance C at that level says it is were the images Gaussian, C^-1 = S^-1 + sigma^-2; then
-        S + sigma^2 = sigma^2 (1 - C / sigma^2)^-1. A sampler can so start where noise merely hides the images' differences.
+        S + sigma^2 = sigma^2 (1 - C / sigma^2)^-1. A sampler can so start where noise merely hides the images'
+        differences.
         """
         return self.mean_image(tuple(noise.shape[1:])) + sigma * self.start_filter(noise, sigma)
 
@@ -164,8 +171,16 @@ class ScorePrior(Prior):
     any_size = True
     coarsest, finest = 1.0, 0.02  # found on validation slices: calls above and below change nothing there
 
-    def __init__(self, network: nn.Module, shape: tuple[int, ...], sde: SDE, data_std: float, units: Units | None = None,
-                 name: str = "", header: dict | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        shape: tuple[int, ...],
+        sde: SDE,
+        data_std: float,
+        units: Units | None = None,
+        name: str = "",
+        header: dict | None = None,
+    ) -> None:
         super().__init__(shape, sde, units, name)
         self.network, self.data_std, self.header = network, data_std, header or {}
         self.spread = self.header.get("spread", data_std * math.sqrt(math.prod(shape)))
@@ -188,8 +203,10 @@ class ScorePrior(Prior):
 
     def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         if tuple(x.shape[1:2]) != self.shape[:1] or x.ndim != 4:
-            raise ValueError(f"got x of shape {tuple(x.shape)}; expected (B, {self.shape[0]}, H, W); "
-                             "a prior takes images with its own number of channels")
+            raise ValueError(
+                f"got x of shape {tuple(x.shape)}; expected (B, {self.shape[0]}, H, W); "
+                "a prior takes images with its own number of channels"
+            )
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
         s = per_item(sigma, x)
         total = s.square() + self.data_std**2

@@ -45,27 +45,39 @@ def check_fit(measurement: Measurement, prior: Prior) -> None:
     else:
         fits, expected = tuple(image) == tuple(event), str(tuple(event))
     if not fits:
-        raise ValueError(f"got a measurement of images {tuple(image)} for a prior of {expected}; "
-                         "choose another prior, or an operator of that size")
+        raise ValueError(
+            f"got a measurement of images {tuple(image)} for a prior of {expected}; "
+            "choose another prior, or an operator of that size"
+        )
 
 
 def method_options(method: str, options: dict | None) -> dict:
     """The options of a preset, checked against its keywords."""
     if method not in METHODS:
         near = difflib.get_close_matches(method, METHODS, 1)
-        raise ValueError(f"got method {method!r}; expected one of {', '.join(METHODS)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise ValueError(
+            f"got method {method!r}; expected one of {', '.join(METHODS)}"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+        )
     keywords = {name for name, p in inspect.signature(METHODS[method]).parameters.items() if p.kind is p.KEYWORD_ONLY}
     for name in options or {}:
         if name not in keywords:
             near = difflib.get_close_matches(name, keywords, 1)
-            raise ValueError(f"got option {name!r} for method {method!r}; expected one of {sorted(keywords)}"
-                             + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ValueError(
+                f"got option {name!r} for method {method!r}; expected one of {sorted(keywords)}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
+            )
     return dict(options or {})
 
 
 def _chunks(items: int, samples: int, batch_size: int) -> list[list[tuple[int, int]]]:
     rows = [(item, s) for s, item in product(range(samples), range(items))]
-    return [rows[i:i + batch_size] for i in range(0, len(rows), batch_size)]
+    return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+
+
+def _report(progress: Progress | None, done: float, share: float) -> Callable[[int, Tensor], None] | None:
+    """A callback of the loop that reports the finished fraction of the run: `done` before it, `share` more a level."""
+    return None if progress is None else (lambda level, _: progress(done + share * level))
 
 
 def default_batch(image_shape: tuple[int, ...]) -> int:
@@ -73,9 +85,18 @@ def default_batch(image_shape: tuple[int, ...]) -> int:
     return max(1, 2**18 // max(1, int(torch.tensor(image_shape[1:]).prod())))
 
 
-def reconstruct(measurement: Measurement, prior: Prior, method: str | None = None, steps: int | None = None, samples: int = 8,
-                seed: int = 0, batch_size: int | None = None, device: torch.device | str | None = None,
-                progress: Progress | None = None, options: dict | None = None) -> Posterior:
+def reconstruct(
+    measurement: Measurement,
+    prior: Prior,
+    method: str | None = None,
+    steps: int | None = None,
+    samples: int = 8,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    progress: Progress | None = None,
+    options: dict | None = None,
+) -> Posterior:
     """Samples of p(x | y) for every item of a measurement.
 
     Args:
@@ -117,20 +138,37 @@ def reconstruct(measurement: Measurement, prior: Prior, method: str | None = Non
             plan = METHODS[method](normalised.rows([item for item, _ in rows]), counter, steps, noise, **options)
             like = torch.empty((len(rows), *event), dtype=prior.dtype, device=device)
             start = prior.start(noise(like), plan.sigmas[0])
-            total = len(plan.sigmas) - 1
-            x = sample(plan.denoise, start, plan.sigmas, plan.step, plan.moves, noise,
-                       progress and (lambda i, _: progress((number + i / total) / len(chunks))))  # noqa: B023
+            x = sample(
+                plan.denoise,
+                start,
+                plan.sigmas,
+                plan.step,
+                plan.moves,
+                noise,
+                _report(progress, number / len(chunks), 1 / (len(chunks) * (len(plan.sigmas) - 1))),
+            )
         calls = counter.calls
         for (item, s), row in zip(rows, prior.to_value(x).cpu(), strict=True):
             result[s, item] = row
     mean = result.mean(0)
-    chi_square = measurement.to("cpu", prior.dtype).chi_square(mean)
+    given = measurement.to("cpu", prior.dtype)
+    noiseless = bool((torch.as_tensor(measurement.noise.sigma) == 0).any())
+    chi_square = None if noiseless else given.chi_square(mean)
     return Posterior(samples=result, nfe=calls, seed=seed, seconds=time.monotonic() - started, chi_square=chi_square)
 
 
-def sample_prior(prior: Prior, n: int, steps: int = 50, seed: int = 0, batch_size: int | None = None,
-                 progress: Progress | None = None, shape: tuple[int, ...] | None = None) -> Tensor:
-    """n unconditional samples in values, (n, *event), by ancestral steps; `shape` for another size than the prior's own."""
+def sample_prior(
+    prior: Prior,
+    n: int,
+    steps: int = 50,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> Tensor:
+    """n unconditional samples in values, (n, *event), by ancestral steps; `shape` for another size than the
+    prior's own.
+    """
     event = shape or prior.shape
     batch_size = batch_size or default_batch((1, *event))
     levels, done = default_levels(prior, steps), []
@@ -138,8 +176,17 @@ def sample_prior(prior: Prior, n: int, steps: int = 50, seed: int = 0, batch_siz
         rows = range(first, min(n, first + batch_size))
         noise = CounterNoise(seed, [0] * len(rows), rows)
         with torch.no_grad():
-            start = prior.start(noise(torch.empty((len(rows), *event), dtype=prior.dtype, device=prior.device)), levels[0])
-            x = sample(prior.denoise, start, levels, ancestral(), (), noise,
-                       progress and (lambda i, _: progress((first + len(rows) * i / steps) / n)))  # noqa: B023
+            start = prior.start(
+                noise(torch.empty((len(rows), *event), dtype=prior.dtype, device=prior.device)), levels[0]
+            )
+            x = sample(
+                prior.denoise,
+                start,
+                levels,
+                ancestral(),
+                (),
+                noise,
+                _report(progress, first / n, len(rows) / (n * steps)),
+            )
         done.append(prior.to_value(x).cpu())
     return torch.cat(done)

@@ -24,8 +24,15 @@ class Method:
     moves: tuple[Move, ...] = ()
 
 
-def sample(denoise: Denoise, x: Tensor, sigmas: Sequence[float], step: Step, moves: Sequence[Move], noise: Noise,
-           callback: Callable[[int, Tensor], None] | None = None) -> Tensor:
+def sample(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    step: Step,
+    moves: Sequence[Move],
+    noise: Noise,
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
     """The state after the last level: for each pair of levels one step, then the moves at the new level.
 
     Args:
@@ -45,9 +52,11 @@ def sample(denoise: Denoise, x: Tensor, sigmas: Sequence[float], step: Step, mov
             x = move(denoise, x, sigma_next, noise)
         if not bool(torch.isfinite(x).all()):
             rows = (~torch.isfinite(x.flatten(1)).all(1)).nonzero().flatten().tolist()
-            raise FloatingPointError(f"got a state that is not finite at step {i + 1} of {len(sigmas) - 1} (sigma {sigma:.4g} to "
-                                     f"{sigma_next:.4g}), rows {rows[:8]}; expected finite values; use more steps, or check "
-                                     "the noise level and the units of the data")
+            raise FloatingPointError(
+                f"got a state that is not finite at step {i + 1} of {len(sigmas) - 1} (sigma {sigma:.4g} to "
+                f"{sigma_next:.4g}), rows {rows[:8]}; expected finite values; use more steps, or check "
+                "the noise level and the units of the data"
+            )
         if callback:
             callback(i + 1, x)
     return x

@@ -21,7 +21,9 @@ def geometric(steps: int, high: float, low: float) -> list[float]:
 
 
 def karras(steps: int, high: float, low: float, rho: float = 7.0) -> list[float]:
-    """`steps` levels evenly spaced in sigma^(1/rho), then 0. Reference: Karras et al., 2022, equation 5, arXiv:2206.00364."""
+    """`steps` levels evenly spaced in sigma^(1/rho), then 0. Reference: Karras et al., 2022, equation 5,
+    arXiv:2206.00364.
+    """
     _check(steps, high, low)
     a, b = high ** (1 / rho), low ** (1 / rho)
     return [*((a + i / max(1, steps - 1) * (b - a)) ** rho for i in range(steps)), 0.0]
@@ -45,7 +47,7 @@ def time_travel(levels: list[float], jump: int, repeats: int) -> list[float]:
         raise ValueError(f"got jump {jump} and repeats {repeats}; expected both at least 1")
     path = [levels[0]]
     for start in range(0, len(levels) - 1, jump):
-        stretch = levels[start:start + jump + 1]
+        stretch = levels[start : start + jump + 1]
         for again in range(repeats):
             path += stretch if again else stretch[1:]
     return path

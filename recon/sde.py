@@ -100,8 +100,10 @@ class _LinearBeta(SDE):
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min < self.beta_max < math.inf:
-            raise ValueError(f"got beta_min={self.beta_min}, beta_max={self.beta_max}; expected "
-                             "0 < beta_min < beta_max; the usual values are 0.1 and 20")
+            raise ValueError(
+                f"got beta_min={self.beta_min}, beta_max={self.beta_max}; expected "
+                "0 < beta_min < beta_max; the usual values are 0.1 and 20"
+            )
 
     @property
     def t_min(self) -> float:
@@ -166,8 +168,10 @@ class VE(SDE):
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_low < self.sigma_high < math.inf:
-            raise ValueError(f"got sigma_low={self.sigma_low}, sigma_high={self.sigma_high}; expected "
-                             "0 < sigma_low < sigma_high; sigma_high is about the largest distance between two images")
+            raise ValueError(
+                f"got sigma_low={self.sigma_low}, sigma_high={self.sigma_high}; expected "
+                "0 < sigma_low < sigma_high; sigma_high is about the largest distance between two images"
+            )
 
     @property
     def t_min(self) -> float:

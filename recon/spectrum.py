@@ -1,7 +1,9 @@
 """The spectrum of a denoiser's own error: how much of x0 stays unknown at each frequency and noise level.
 
-At level sigma the error D(x, sigma) - x0 has the covariance of x0 given x, averaged over x (the residual of a conditional
-mean). Measured on held-out images and averaged over directions it is a table lambda(|f|, sigma): a stationary stand-in for
+At level sigma the error D(x, sigma) - x0 has the covariance of x0 given x, averaged over x (the residual of a
+conditional
+mean). Measured on held-out images and averaged over directions it is a table lambda(|f|, sigma): a stationary
+stand-in for
 that covariance which costs two FFTs and no backpropagation. It is exact for stationary isotropic Gaussian images.
 """
 
@@ -40,7 +42,10 @@ class ErrorSpectrum:
     def __post_init__(self) -> None:
         table = torch.tensor(self.power, dtype=torch.float64)
         if table.shape != (len(self.sigmas), len(self.frequencies)) or not bool((table > 0).all()):
-            raise ValueError(f"got a table of shape {tuple(table.shape)}; expected positive values, ({len(self.sigmas)}, {len(self.frequencies)})")
+            raise ValueError(
+                f"got a table of shape {tuple(table.shape)}; "
+                f"expected positive values, ({len(self.sigmas)}, {len(self.frequencies)})"
+            )
 
     def gains(self, sigma: float, height: int, width: int) -> Tensor:
         """lambda on the rfft2 grid of an image, (H, W // 2 + 1), float64; log-linear between the measured points.
@@ -61,8 +66,17 @@ class ErrorSpectrum:
         return ((1 - part) * row[right - 1] + part * row[right]).exp()
 
 
-def measure(denoise: Callable[[Tensor, Tensor], Tensor], images: Tensor, low: float, high: float, levels: int = 16, seed: int = 7) -> ErrorSpectrum:
-    """The error spectrum of a denoiser on held-out normalised images (N, C, H, W), at geometric levels from low to high."""
+def measure(
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    images: Tensor,
+    low: float,
+    high: float,
+    levels: int = 16,
+    seed: int = 7,
+) -> ErrorSpectrum:
+    """The error spectrum of a denoiser on held-out normalised images (N, C, H, W), at geometric levels from low to
+    high.
+    """
     height, width = images.shape[-2:]
     edges = torch.logspace(math.log10(0.75 / max(height, width)), math.log10(0.72), 17, dtype=torch.float64)
     f = radius(height, width)

@@ -56,7 +56,9 @@ def euler() -> FirstOrder:
 
 
 def ancestral() -> FirstOrder:
-    """zeta = 1 - sigma'^2 / sigma^2: the posterior of the forward chain. Reference: Ho et al., 2020, equation 6, arXiv:2006.11239."""
+    """zeta = 1 - sigma'^2 / sigma^2: the posterior of the forward chain. Reference: Ho et al., 2020, equation 6,
+    arXiv:2006.11239.
+    """
     return ddim(1.0)
 
 
@@ -80,7 +82,8 @@ def heun(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: No
 class DPMSolver2M:
     """DPM-Solver++ (2M): order 2 with one network call a step, by the estimate of the step before.
 
-    With h = log(sigma / sigma'): x' = (sigma'/sigma) x + (1 - sigma'/sigma) D, D the linear extrapolation of the last two
+    With h = log(sigma / sigma'): x' = (sigma'/sigma) x + (1 - sigma'/sigma) D, D the linear extrapolation of the
+    last two
     estimates to the middle of the step. Its memory belongs to one run: make one for each.
 
     Reference: Lu et al., DPM-Solver++, 2022, algorithm 2, arXiv:2211.01095.
@@ -108,6 +111,7 @@ def euler_maruyama(sde: SDE) -> Step:
 
     Reference: Song et al., 2021, equation 6, arXiv:2011.13456.
     """
+
     def step(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
         x0 = denoise(x, sigma)
         if sigma_next == 0:
@@ -119,6 +123,7 @@ def euler_maruyama(sde: SDE) -> Step:
         own = scale * x
         own = own + (float(sde.drift_rate(t)) * own - g**2 * score) * dt + g * math.sqrt(-dt) * noise(x)
         return own / float(sde.scale(t_next))
+
     return step
 
 
@@ -127,6 +132,7 @@ def predictor(sde: SDE) -> Step:
 
     Reference: Song et al., 2021, equation 46, arXiv:2011.13456.
     """
+
     def step(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
         x0 = denoise(x, sigma)
         if sigma_next == 0:
@@ -136,4 +142,5 @@ def predictor(sde: SDE) -> Step:
         variance = std**2 - (a * std_next) ** 2
         score = scale * (x0 - x) / std**2
         return ((2 - a) * scale * x + variance * score + math.sqrt(variance) * noise(x)) / scale_next
+
     return step

@@ -87,7 +87,9 @@ def draw_batch(images: Tensor, units: Units, config: TrainConfig, generator: tor
 
 @torch.no_grad()
 def validation_losses(prior: ScorePrior, images: Tensor, limit: int = 256) -> dict[str, float]:
-    """Denoising PSNR in dB (of the image's range of 2) over bands of sigma, and the mean weighted loss; same noise each time."""
+    """Denoising PSNR in dB (of the image's range of 2) over bands of sigma, and the mean weighted loss; same noise
+    each time.
+    """
     generator = torch.Generator().manual_seed(1234)
     x0 = prior.from_value(images[torch.linspace(0, len(images) - 1, min(limit, len(images))).long()].float())
     result, losses = {}, []
@@ -116,16 +118,32 @@ def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
     return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
 
 
-def new_prior(config: TrainConfig, images: Tensor, units: Units, handed: Units, name: str, provenance: dict) -> ScorePrior:
+def new_prior(
+    config: TrainConfig, images: Tensor, units: Units, handed: Units, name: str, provenance: dict
+) -> ScorePrior:
     """An untrained prior for images (N, C, H, W) that are `handed` in other multiples of the prior's `units`."""
-    arguments = {"channels": images.shape[1], "widths": list(config.widths), "blocks": config.blocks,
-                 "attention": list(config.attention), "unshuffle": config.unshuffle, "dropout": config.dropout}
+    arguments = {
+        "channels": images.shape[1],
+        "widths": list(config.widths),
+        "blocks": config.blocks,
+        "attention": list(config.attention),
+        "unshuffle": config.unshuffle,
+        "dropout": config.dropout,
+    }
     some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()].float().flatten(1) / handed.scale
     centred = some - some.mean(0)
     spread = torch.linalg.eigvalsh(centred @ centred.T / len(some))[-1].clamp(min=0).sqrt()
     header = {"network": {"name": "unet", "arguments": arguments}, "provenance": provenance, "spread": float(spread)}
     torch.manual_seed(config.seed)
-    prior = ScorePrior(NETWORKS["unet"](**arguments), tuple(images.shape[1:]), process(config, some), float(some.std()), units, name, header)
+    prior = ScorePrior(
+        NETWORKS["unet"](**arguments),
+        tuple(images.shape[1:]),
+        process(config, some),
+        float(some.std()),
+        units,
+        name,
+        header,
+    )
     if config.initial:
         prior.network.load_state_dict(load_prior(config.initial).network.state_dict())
     return prior.to(memory_format=torch.channels_last)
@@ -141,8 +159,18 @@ def process(config: TrainConfig, images: Tensor) -> SDE:
     return SDES["ve"](sigma_high=round(float(torch.cdist(images, images).max()), 2))
 
 
-def train(images: Tensor, validation: Tensor, config: TrainConfig, out: str | Path, *, units: Units | None = None, name: str = "",
-          provenance: dict | None = None, resume: bool = False, progress: Callable[[dict], None] | None = None) -> Path:
+def train(
+    images: Tensor,
+    validation: Tensor,
+    config: TrainConfig,
+    out: str | Path,
+    *,
+    units: Units | None = None,
+    name: str = "",
+    provenance: dict | None = None,
+    resume: bool = False,
+    progress: Callable[[dict], None] | None = None,
+) -> Path:
     """Train a prior on images (N, C, H, W) and write `out`/prior.safetensors, state.safetensors and log.jsonl.
 
     Args:
@@ -167,7 +195,9 @@ def train(images: Tensor, validation: Tensor, config: TrainConfig, out: str | Pa
     handed = Units(stored.scale * factor, stored.shift * factor)
     prior = new_prior(config, images, stored, handed, name, provenance or {})
     averaged = copy.deepcopy(prior).eval()
-    optimiser = torch.optim.AdamW(prior.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        prior.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+    )
     parts = {"network": prior.network, "average": averaged.network}
     step, before = restore(out / "state.safetensors", parts, optimiser, config.model_dump()) if resume else (0, 0.0)
     started, saved, bad = time.monotonic() - before, time.monotonic(), 0
@@ -177,9 +207,17 @@ def train(images: Tensor, validation: Tensor, config: TrainConfig, out: str | Pa
         held = validation.float() / factor
         losses = validation_losses(averaged, held) if len(held) else {}
         averaged.header["training"] = {
-            "config": config.model_dump(), "steps": step, "images_seen": step * config.batch_size, "seconds": round(seconds),
-            "threads": torch.get_num_threads(), "training_images": len(images), "validation_images": len(validation),
-            "validation": losses, "code_version": version("recon"), "torch": torch.__version__}
+            "config": config.model_dump(),
+            "steps": step,
+            "images_seen": step * config.batch_size,
+            "seconds": round(seconds),
+            "threads": torch.get_num_threads(),
+            "training_images": len(images),
+            "validation_images": len(validation),
+            "validation": losses,
+            "code_version": version("recon"),
+            "torch": torch.__version__,
+        }
         if final and len(held):
             some = averaged.from_value(held[torch.linspace(0, len(held) - 1, min(128, len(held))).long()])
             with torch.no_grad():
@@ -207,8 +245,10 @@ def train(images: Tensor, validation: Tensor, config: TrainConfig, out: str | Pa
         norm = nn.utils.clip_grad_norm_(prior.parameters(), config.clip)
         bad = 0 if bool(torch.isfinite(norm)) else bad + 1
         if bad == 5:
-            raise FloatingPointError(f"got five losses in a row that are not finite, the last at step {step}; expected finite ones; "
-                                     "lower the learning rate and resume")
+            raise FloatingPointError(
+                f"got five losses in a row that are not finite, the last at step {step}; expected finite ones; "
+                "lower the learning rate and resume"
+            )
         if not bad:
             optimiser.step()
             images_seen = (step + 1) * config.batch_size
@@ -217,8 +257,15 @@ def train(images: Tensor, validation: Tensor, config: TrainConfig, out: str | Pa
         if progress:
             progress({"step": step, "loss": float(loss.detach()), "fraction": fraction, "gradient_norm": float(norm)})
         if step % 50 == 0 or bad:
-            append(out / "log.jsonl", {"step": step, "seconds": round(time.monotonic() - started, 1),
-                                       "loss": round(float(loss.detach()), 5), "skipped": bool(bad)})
+            append(
+                out / "log.jsonl",
+                {
+                    "step": step,
+                    "seconds": round(time.monotonic() - started, 1),
+                    "loss": round(float(loss.detach()), 5),
+                    "skipped": bool(bad),
+                },
+            )
         if time.monotonic() - saved > 60 * config.save_minutes:
             record(final=False)
             saved = time.monotonic()

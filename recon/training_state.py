@@ -1,4 +1,6 @@
-"""The state of a training run on disk: weights, averaged weights, optimiser, step; one safetensors file, never pickle."""
+"""The state of a training run on disk: weights, averaged weights, optimiser, step; one safetensors file, never
+pickle.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from recon.checkpoint import read_tensors, write_tensors
 MAY_CHANGE = ("steps", "hours", "save_minutes")  # settings that a resumed run may have otherwise
 
 
-def save(path: Path, parts: dict[str, nn.Module], optimiser: torch.optim.Optimizer, config: dict, step: int, seconds: float) -> None:
+def save(
+    path: Path, parts: dict[str, nn.Module], optimiser: torch.optim.Optimizer, config: dict, step: int, seconds: float
+) -> None:
     """Write networks by name, the optimiser, the settings and how far the run has come, atomically and with hashes."""
     tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
     for index, entry in optimiser.state_dict()["state"].items():
@@ -21,7 +25,9 @@ def save(path: Path, parts: dict[str, nn.Module], optimiser: torch.optim.Optimiz
     write_tensors(path, tensors, {"config": config, "step": step, "seconds": seconds})
 
 
-def restore(path: Path, parts: dict[str, nn.Module], optimiser: torch.optim.Optimizer, config: dict) -> tuple[int, float]:
+def restore(
+    path: Path, parts: dict[str, nn.Module], optimiser: torch.optim.Optimizer, config: dict
+) -> tuple[int, float]:
     """Load what `save` wrote into the same objects; returns (step, seconds).
 
     Raises:
@@ -29,16 +35,22 @@ def restore(path: Path, parts: dict[str, nn.Module], optimiser: torch.optim.Opti
         ValueError: the file is altered, or its settings differ from `config` in more than `MAY_CHANGE`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"got resume, but {path} does not exist; expected the folder of an earlier run; train without resume")
+        raise FileNotFoundError(
+            f"got resume, but {path} does not exist; expected the folder of an earlier run; train without resume"
+        )
     tensors, header = read_tensors(path)
-    was, now = ({k: v for k, v in json.loads(json.dumps(c)).items() if k not in MAY_CHANGE} for c in (header["config"], config))
+    was, now = (
+        {k: v for k, v in json.loads(json.dumps(c)).items() if k not in MAY_CHANGE} for c in (header["config"], config)
+    )
     differing = sorted(k for k in was.keys() | now.keys() if was.get(k) != now.get(k))
     if differing:
-        raise ValueError(f"got settings {differing} other than those of {path}; expected the same ones but for {list(MAY_CHANGE)}; "
-                         "train anew into another folder")
+        raise ValueError(
+            f"got settings {differing} other than those of {path}; expected the same ones but for {list(MAY_CHANGE)}; "
+            "train anew into another folder"
+        )
 
     def under(prefix: str) -> dict[str, Tensor]:
-        return {key[len(prefix) + 1:]: value for key, value in tensors.items() if key.startswith(prefix + ".")}
+        return {key[len(prefix) + 1 :]: value for key, value in tensors.items() if key.startswith(prefix + ".")}
 
     for name, part in parts.items():
         part.load_state_dict(under(name))

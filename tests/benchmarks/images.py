@@ -1,9 +1,11 @@
 """The board of real images: every method on four tasks over held-out head CT slices, beside classical baselines.
 
-    python -m tests.benchmarks.images --data headct_64.h5 -o board.jsonl              # measure; a rerun does what is missing
+    python -m tests.benchmarks.images --data headct_64.h5 -o board.jsonl              # measure; a rerun does what is
+    missing
     python -m tests.benchmarks.images --table board.jsonl                            # print it as Markdown
 
-One row a (task, method, network calls). Images are in [0, 1] (data range 1); slices are spread evenly over the validation
+One row a (task, method, network calls). Images are in [0, 1] (data range 1); slices are spread evenly over the
+validation
 subset. TV is solved to a relative duality gap of 1e-3 and its weight is the best of nine on 16 TRAINING slices.
 """
 
@@ -63,40 +65,67 @@ def tuned_weight(task: str, path: str) -> float:
 
 
 def image_scores(estimate: Tensor, x: Tensor) -> dict[str, float]:
-    return {"psnr": round(float(psnr(estimate, x, 1.0).mean()), 3), "ssim": round(float(ssim(estimate, x, 1.0).mean()), 4)}
+    return {
+        "psnr": round(float(psnr(estimate, x, 1.0).mean()), 3),
+        "ssim": round(float(ssim(estimate, x, 1.0).mean()), 4),
+    }
 
 
 def classical_row(task: str, method: str, m: recon.Measurement, x: Tensor, path: str) -> dict:
     options = {"weight": tuned_weight(task, path)} if method == "tv" else {}
     started = time.monotonic()
     estimate = CLASSICAL[method](m, **options)
-    return {"calls": 0, "samples": 0, **options, **image_scores(estimate, x), "seconds": round(time.monotonic() - started, 1),
-            "chi_square": round(float(m.chi_square(estimate).mean()), 3)}
+    return {
+        "calls": 0,
+        "samples": 0,
+        **options,
+        **image_scores(estimate, x),
+        "seconds": round(time.monotonic() - started, 1),
+        "chi_square": round(float(m.chi_square(estimate).mean()), 3),
+    }
 
 
 def posterior_row(method: str, m: recon.Measurement, x: Tensor, prior: recon.Prior, steps: int, samples: int) -> dict:
     post = recon.reconstruct(m, prior, method=method, steps=steps, samples=samples, seed=0)
     one = image_scores(post.samples[0], x)
-    return {"calls": post.nfe, "samples": samples, **image_scores(post.mean, x), "psnr_one": one["psnr"], "ssim_one": one["ssim"],
-            "coverage": round(float(torch.as_tensor(post.coverage(x)).mean()), 4),
-            "spread_over_error": round(float(torch.as_tensor(post.spread_over_error(x)).mean()), 3),
-            "chi_square": round(float(post.chi_square.mean()), 3), "seconds": round(post.seconds, 1)}
+    return {
+        "calls": post.nfe,
+        "samples": samples,
+        **image_scores(post.mean, x),
+        "psnr_one": one["psnr"],
+        "ssim_one": one["ssim"],
+        "coverage": round(float(torch.as_tensor(post.coverage(x)).mean()), 4),
+        "spread_over_error": round(float(torch.as_tensor(post.spread_over_error(x)).mean()), 3),
+        "chi_square": round(float(post.chi_square.mean()), 3),
+        "seconds": round(post.seconds, 1),
+    }
 
 
 def table(rows: list[dict]) -> str:
     """Markdown, best mean PSNR of each task first."""
     lines = []
     for task in dict.fromkeys(row["task"] for row in rows):
-        lines += [f"\n**{task}** ({rows[0]['items']} slices)\n",
-                  "| method | calls | samples | PSNR mean | SSIM mean | PSNR one | coverage 0.9 | spread/error | s |",
-                  "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+        lines += [
+            f"\n**{task}** ({rows[0]['items']} slices)\n",
+            "| method | calls | samples | PSNR mean | SSIM mean | PSNR one | coverage 0.9 | spread/error | s |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
         for row in sorted((r for r in rows if r["task"] == task), key=lambda r: -r.get("psnr", -99)):
             name = f"{row['method']} (weight {row['weight']:g})" if "weight" in row else row["method"]
             if "failed" in row:
                 lines.append(f"| {name} | {row['steps']} | | {row['failed']} | | | | | |")
                 continue
-            cells = [f"{row[key]:.{digits}f}" if key in row else "" for key, digits in
-                     (("psnr", 2), ("ssim", 3), ("psnr_one", 2), ("coverage", 3), ("spread_over_error", 2), ("seconds", 0))]
+            cells = [
+                f"{row[key]:.{digits}f}" if key in row else ""
+                for key, digits in (
+                    ("psnr", 2),
+                    ("ssim", 3),
+                    ("psnr_one", 2),
+                    ("coverage", 3),
+                    ("spread_over_error", 2),
+                    ("seconds", 0),
+                )
+            ]
             lines.append(f"| {name} | {row['calls'] or ''} | {row['samples'] or ''} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -132,12 +161,22 @@ def main() -> None:
                 finished.add(key)
                 m = measure(task, x, seed=0)
                 try:
-                    scores = (classical_row(task, method, m, x, arguments.data) if classical
-                              else posterior_row(method, m, x, prior, steps, arguments.samples))
+                    scores = (
+                        classical_row(task, method, m, x, arguments.data)
+                        if classical
+                        else posterior_row(method, m, x, prior, steps, arguments.samples)
+                    )
                 except FloatingPointError as error:
                     scores = {"failed": "diverged", "samples": arguments.samples, "message": str(error)}
-                row = {"task": task, "method": method, "steps": key[2], "items": len(x), "prior": arguments.prior,
-                       "threads": arguments.threads, **scores}
+                row = {
+                    "task": task,
+                    "method": method,
+                    "steps": key[2],
+                    "items": len(x),
+                    "prior": arguments.prior,
+                    "threads": arguments.threads,
+                    **scores,
+                }
                 with output.open("a") as stream:
                     stream.write(json.dumps(row) + "\n")
                 print(json.dumps(row), flush=True)
