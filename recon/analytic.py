@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recon.covariance import Covariance, as_covariance
 from recon.prior import Prior, Units
@@ -115,7 +115,7 @@ class MixturePrior(Prior):
         apart = (means - center).flatten(1).square()
         spread = math.sqrt(float(apart.sum(1).max()) + max(float(c.eigenvalues.max()) for c in covariances_))
         super().__init__(event, sde or _wide(spread), units, "mixture")
-        self.covariances, self.spread = counted, spread
+        self.covariances, self.spread = nn.ModuleList(counted), spread
         within = torch.stack([c.eigenvalues.mean() for c in counted])
         self.data_std = math.sqrt(float(weights @ (apart.mean(1) + within)))
         self.register_buffer("mean", center)

@@ -7,18 +7,18 @@ Each offers `eigenvalues` and `filter(x, gains)` = V diag(gains) V^H x; everythi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-@dataclass(frozen=True, eq=False)
-class DenseCovariance:
+class DenseCovariance(nn.Module):
     """V diag(eigenvalues) V^T over the flattened event of n values: eigenvalues (n,), vectors (n, n)."""
 
-    eigenvalues: Tensor
-    vectors: Tensor
+    def __init__(self, eigenvalues: Tensor, vectors: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("eigenvalues", eigenvalues)
+        self.register_buffer("vectors", vectors)
 
     def modes(self, x: Tensor) -> Tensor:
         """V^T x, shape (B, n): uncorrelated, with variances `eigenvalues`."""
@@ -29,12 +29,13 @@ class DenseCovariance:
         return ((self.modes(x) * gains) @ self.vectors.T).reshape(x.shape)
 
 
-@dataclass(frozen=True, eq=False)
-class StationaryCovariance:
-    """F^H diag(eigenvalues) F, F the orthonormal FFT over the last `axes` axes of the event; eigenvalues (*event)."""
+class StationaryCovariance(nn.Module):
+    """F^H diag(eigenvalues) F, F the orthonormal FFT over the `axes` of the event; eigenvalues (*event)."""
 
-    eigenvalues: Tensor
-    axes: tuple[int, ...]
+    def __init__(self, eigenvalues: Tensor, axes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("eigenvalues", eigenvalues)
+        self.axes = axes
 
     def modes(self, x: Tensor) -> Tensor:
         """Magnitudes |F x|, shape of x: their squares have the mean `eigenvalues`."""
@@ -79,7 +80,7 @@ def as_covariance(value: Tensor, event: tuple[int, ...]) -> Covariance:
                 "got a spectrum S with S[k] different from S[-k]; expected that of a real field, "
                 "symmetric in the order of torch.fft"
             )
-        covariance = StationaryCovariance(value.expand(event).contiguous(), axes)
+        covariance = StationaryCovariance(value.expand(event).clone(), axes)
     else:
         raise ValueError(
             f"got a covariance of shape {tuple(value.shape)} for events of shape {event}; expected "
@@ -91,5 +92,5 @@ def as_covariance(value: Tensor, event: tuple[int, ...]) -> Covariance:
             f"got a covariance with eigenvalues from {lowest:g} to {highest:g}; "
             "expected none negative and some positive"
         )
-    object.__setattr__(covariance, "eigenvalues", covariance.eigenvalues.clamp(min=0))
+    covariance.eigenvalues.clamp_(min=0)
     return covariance

@@ -81,7 +81,9 @@ class Measurement:
         """mean of ((y - A x) / sigma)^2 over the measured elements, shape (B,): about 1 for a true image."""
         sigma = torch.as_tensor(self.noise.sigma, dtype=x.dtype, device=x.device)
         if not bool((sigma > 0).all()):
-            raise ValueError("got noiseless data; expected a noise level above zero; compare residual(x) with zero instead")
+            raise ValueError(
+                "got noiseless data; expected a noise level above zero; compare residual(x) with zero instead"
+            )
         return (self.residual(x) / sigma).square().flatten(1).sum(1) / self.count
 
     def whitened(self) -> Measurement:
