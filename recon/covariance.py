@@ -1,4 +1,4 @@
-"""Covariances that know their own eigenvectors: dense, stationary (diagonal in Fourier), or white.
+"""Covariances that know their own eigenvectors: dense, stationary (diagonal in Fourier), or white (diagonal as it is).
 
 Each offers `eigenvalues` and `filter(x, gains)` = V diag(gains) V^H x; everything a Gaussian prior does is a filter.
 `gains` has the shape of `eigenvalues`, or (B, *that) for one set an item.
@@ -46,7 +46,23 @@ class StationaryCovariance(nn.Module):
         return torch.fft.ifftn(torch.fft.fftn(x, dim=self.axes) * gains, dim=self.axes).real
 
 
-Covariance = DenseCovariance | StationaryCovariance
+class WhiteCovariance(nn.Module):
+    """eigenvalues diag over the event itself, all of them equal: eigenvalues (*event)."""
+
+    def __init__(self, eigenvalues: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("eigenvalues", eigenvalues)
+
+    def modes(self, x: Tensor) -> Tensor:
+        """x itself: its values are uncorrelated."""
+        return x
+
+    def filter(self, x: Tensor, gains: Tensor) -> Tensor:
+        """gains x for x (B, *event)."""
+        return x * gains
+
+
+Covariance = DenseCovariance | StationaryCovariance | WhiteCovariance
 
 
 def as_covariance(value: Tensor, event: tuple[int, ...]) -> Covariance:
@@ -68,8 +84,11 @@ def as_covariance(value: Tensor, event: tuple[int, ...]) -> Covariance:
             raise ValueError(
                 "got a covariance matrix that is not symmetric; expected a symmetric one; use (C + C.T) / 2"
             )
-        eigenvalues, vectors = torch.linalg.eigh(value.double())
-        covariance: Covariance = DenseCovariance(eigenvalues.to(value.dtype), vectors.to(value.dtype))
+        if torch.equal(value, value[0, 0] * torch.eye(n, dtype=value.dtype)):
+            covariance: Covariance = WhiteCovariance(value[0, 0].repeat(event))
+        else:
+            eigenvalues, vectors = torch.linalg.eigh(value.double())
+            covariance = DenseCovariance(eigenvalues.to(value.dtype), vectors.to(value.dtype))
     elif value.ndim <= len(event) and value.shape == event[len(event) - value.ndim :]:
         axes = tuple(range(-min(2, len(event)), 0)) if len(event) != 1 else (-1,)
         mirrored = value.expand(event)
