@@ -1,0 +1,60 @@
+"""Rows of a board: one JSON object a line, appended as they are measured, and printed as Markdown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+COLUMNS = {  # heading -> key of the row, digits
+    "calls": ("calls", 0),
+    "samples": ("samples", 0),
+    "PSNR mean": ("psnr", 2),
+    "SSIM mean": ("ssim", 3),
+    "PSNR one": ("psnr_one", 2),
+    "SSIM one": ("ssim_one", 3),
+    "coverage 0.9": ("coverage", 3),
+    "spread/error": ("spread_over_error", 2),
+    "chi-square": ("chi_square", 2),
+    "s": ("seconds", 0),
+}
+OPTIONS = ("weight", "window")  # tuned settings, shown beside the method
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The finished rows of a board; a last line that a killed run left unfinished is cut off the file."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def append_row(path: Path, row: dict) -> None:
+    """Add a row at once, so that a run that is stopped loses only the one it was at."""
+    with path.open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def table(rows: list[dict]) -> str:
+    """One Markdown table a task, best PSNR of the mean first; what failed comes last."""
+    lines = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        of_task = sorted((r for r in rows if r["task"] == task), key=lambda r: -r.get("psnr", -1e9))
+        lines += [
+            f"\n**{task}** ({of_task[0]['items']} slices)\n",
+            "| method | " + " | ".join(COLUMNS) + " |",
+            "|---|" + "---:|" * len(COLUMNS),
+            *map(_line, of_task),
+        ]
+    return "\n".join(lines)
+
+
+def _line(row: dict) -> str:
+    options = [f"{key} {row[key]}" for key in OPTIONS if key in row]
+    name = row["method"] + (f" ({', '.join(options)})" if options else "")
+    if "failed" in row:
+        return f"| {name}, {row['failed']} | {row['steps']} |" + " |" * (len(COLUMNS) - 1)
+    cells = [f"{row[key]:.{digits}f}" if key in row else "" for key, digits in COLUMNS.values()]
+    return f"| {name} | " + " | ".join(cells) + " |"
