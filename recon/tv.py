@@ -118,7 +118,7 @@ class _Problem:
     lowest: float
 
     def iterate(self, x: Tensor, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One primal and one dual step, over-relaxed; their product is below 1 / |[K; D / |D|]|^2 >= 1/2."""
+        """One primal and one dual step, over-relaxed; their product is 1/2 <= 1 / |[K; D / |D|]|^2."""
         primal = per_item(1 / (sqrt(2.0) * self.balance), x)
         dual = self.balance / sqrt(2.0)
         x_new = (x - primal * self._pull(q, p)).clamp(min=self.lowest)
