@@ -47,7 +47,7 @@ class Run:
 
     def begin(self, **resolved: Any) -> None:
         """Adds settings that became known only now, and shows them all before long work, on a terminal."""
-        self.settings |= {key: plain(value) for key, value in resolved.items()}
+        self.settings |= {key: plain(value) for key, value in resolved.items() if value is not None}
         if sys.stderr.isatty():
             shown = " · ".join(f"{key} {value}" for key, value in self.settings.items())
             print(f"recon {self.command}: {shown}", file=sys.stderr)

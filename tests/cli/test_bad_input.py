@@ -177,6 +177,7 @@ def test_16_a_pickle_as_prior_is_never_run(name, refused, picture, tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.parametrize(
     "make", [lambda p: torch.save({"a": Canary()}, p), torchscript], ids=["torch", "torchscript"]
 )
