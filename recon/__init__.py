@@ -1,7 +1,9 @@
 """Posterior sampling for inverse problems with learned diffusion priors. See the README for a first walk."""
 
+from recon import metrics
 from recon.analytic import GaussianPrior, MixturePrior
 from recon.checkpoint import bundled_priors, load_prior, save_prior
+from recon.classical import CLASSICAL
 from recon.likelihood import Measurement
 from recon.posterior import Posterior
 from recon.presets import METHODS
@@ -12,6 +14,7 @@ from recon.sde import SDE, SDES, VE, VP, SubVP
 from recon.training import TrainConfig, train
 
 __all__ = [
+    "CLASSICAL",
     "METHODS",
     "SDE",
     "SDES",
@@ -29,6 +32,7 @@ __all__ = [
     "Units",
     "bundled_priors",
     "load_prior",
+    "metrics",
     "reconstruct",
     "sample",
     "sample_prior",
