@@ -1,0 +1,12 @@
+"""For the tests of recon: files are not forced onto the disk, which is what takes the time in runs that save at
+every step.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda handle: None)
