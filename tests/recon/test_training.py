@@ -154,7 +154,7 @@ def test_loss_falls_on_an_easy_set(tmp_path):
     greys = (images()[:, 0, 0, 0].float() - 127.5) / 127.5
     assert prior.spread == pytest.approx(8 * float(greys.std(correction=0)), rel=1e-4)
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert records[-1]["final"] and records[-1]["step"] == 40
+    assert records[-1]["final"] and records[-1]["step"] == 300
 
 
 class Interrupted(Exception):
