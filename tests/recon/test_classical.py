@@ -62,8 +62,14 @@ def smoothed_minimum(m, weight, slack=1e-4):
         return fit + weight * ((d + e * e).sqrt() - e).sum()
 
     for e in (1e-1, 1e-2, 1e-3, slack):
-        solver = torch.optim.LBFGS([x], max_iter=400, history_size=30, line_search_fn="strong_wolfe",
-                                   tolerance_grad=1e-9, tolerance_change=1e-13)
+        solver = torch.optim.LBFGS(
+            [x],
+            max_iter=400,
+            history_size=30,
+            line_search_fn="strong_wolfe",
+            tolerance_grad=1e-9,
+            tolerance_change=1e-13,
+        )
 
         def closure(e=e, solver=solver):
             solver.zero_grad()

@@ -29,6 +29,7 @@ def test_psnr_of_the_truth_is_infinite():
 
 def wang_2004(x, truth, data_range):
     """SSIM of one channel as in the paper: Gaussian window of std 1.5 cut at 11 px, valid part."""
+
     def mean(a):
         return gaussian_filter(a, 1.5, truncate=3.5)
 
@@ -42,8 +43,10 @@ def wang_2004(x, truth, data_range):
 def test_ssim_is_that_of_wang_2004_averaged_over_channels():
     x, truth = images(0), images(1)
     x = 0.7 * truth + 0.3 * x
-    expected = [np.mean([wang_2004(a.numpy(), b.numpy(), 1.0) for a, b in zip(*pair, strict=True)])
-                for pair in zip(x, truth, strict=True)]
+    expected = [
+        np.mean([wang_2004(a.numpy(), b.numpy(), 1.0) for a, b in zip(*pair, strict=True)])
+        for pair in zip(x, truth, strict=True)
+    ]
     torch.testing.assert_close(metrics.ssim(x, truth, 1.0), torch.tensor(expected), rtol=1e-10, atol=1e-12)
     assert torch.allclose(metrics.ssim(truth, truth, 1.0), torch.ones(3, dtype=torch.float64))
 

@@ -1,4 +1,6 @@
-"""From a measurement to a posterior: the same samples whatever the batch, the right units, the count of calls, the refusals."""
+"""From a measurement to a posterior: the same samples whatever the batch, the right units, the count of calls, the
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,11 @@ def network_prior() -> ScorePrior:
     torch.manual_seed(0)
     network = UNet(1, widths=(8,), attention=(0,), unshuffle=2)
     nn.init.normal_(network.head.weight, std=0.05)
-    return ScorePrior(network, (1, 8, 8), recon.VP(), 0.5, Units(0.5, 0.5, "[0,1]"), header={"spread": 2.0}).eval().requires_grad_(False)
+    return (
+        ScorePrior(network, (1, 8, 8), recon.VP(), 0.5, Units(0.5, 0.5, "[0,1]"), header={"spread": 2.0})
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 def measured(items: int = 3, sigma: float = 0.05) -> recon.Measurement:
@@ -76,7 +82,9 @@ def test_posterior_of_an_image_and_of_a_vector():
     assert post.samples.shape == (5, 1, 4) and post.samples.dtype == torch.float64 and post.mean.shape == (1, 4)
     colour = recon.GaussianPrior(torch.zeros(3, 4, 4, dtype=torch.float64), torch.ones(4, 4))
     y = torch.randn(2, 3, 2, 2, dtype=torch.float64)
-    post = recon.reconstruct(recon.Measurement(OPERATORS["downsample"](shape=(4, 4), factor=2), y, Gaussian(0.1)), colour, steps=3, samples=2)
+    post = recon.reconstruct(
+        recon.Measurement(OPERATORS["downsample"](shape=(4, 4), factor=2), y, Gaussian(0.1)), colour, steps=3, samples=2
+    )
     assert post.samples.shape == (2, 2, 3, 4, 4)
 
 
@@ -110,7 +118,9 @@ def test_a_prior_with_units_gives_the_samples_of_the_prior_of_the_values(method)
     problem = field_problem("inpaint", (4, 4))
     with_units = recon.GaussianPrior(problem.prior.mean, problem.C, units=Units(scale=2.0, shift=-1.0))
     of_values = recon.GaussianPrior(2 * problem.prior.mean - 1, 4 * problem.C)
-    one, two = (recon.reconstruct(problem.measurement, prior, method, steps=8, samples=3) for prior in (with_units, of_values))
+    one, two = (
+        recon.reconstruct(problem.measurement, prior, method, steps=8, samples=3) for prior in (with_units, of_values)
+    )
     assert relative(one.samples, two.samples) < 1e-6
     assert torch.allclose(one.chi_square, two.chi_square, rtol=1e-5)
 
@@ -121,7 +131,9 @@ def with_noise(problem: Problem, sigma: Tensor) -> recon.Measurement:
 
 @pytest.mark.parametrize("task", ["vector", "inpaint", "blur", "ct"])
 def test_noise_that_differs_by_element_is_whitened(task):
-    """Against the dense posterior with a diagonal noise covariance; the preset is exact from a start far above the prior."""
+    """Against the dense posterior with a diagonal noise covariance; the preset is exact from a start far above the
+    prior.
+    """
     problem = vector_problem() if task == "vector" else field_problem(task, (3, 4), sde=recon.VE(1e-3, 1e4))
     levels = torch.linspace(0.05, 0.4, problem.measurement.y[0].numel(), dtype=torch.float64)
     measurement = with_noise(problem, levels.reshape(problem.measurement.operator.out_shape)).whitened()
@@ -136,11 +148,18 @@ def test_noise_that_differs_by_element_is_whitened(task):
 
 def test_reconstruct_takes_noise_that_differs_by_element():
     problem = field_problem("inpaint", (4, 4))
-    uneven = recon.reconstruct(with_noise(problem, torch.full((4, 4), 0.1, dtype=torch.float64)), problem.prior, steps=5, samples=2)
+    uneven = recon.reconstruct(
+        with_noise(problem, torch.full((4, 4), 0.1, dtype=torch.float64)), problem.prior, steps=5, samples=2
+    )
     even = recon.reconstruct(problem.measurement, problem.prior, steps=5, samples=2)
     assert relative(uneven.samples, even.samples) < 1e-6
     assert torch.allclose(uneven.chi_square, even.chi_square, rtol=1e-6)
-    assert recon.reconstruct(with_noise(problem, torch.full((4, 4), 0.1)), problem.prior, "repaint", steps=8, samples=2).nfe == 8
+    assert (
+        recon.reconstruct(
+            with_noise(problem, torch.full((4, 4), 0.1)), problem.prior, "repaint", steps=8, samples=2
+        ).nfe
+        == 8
+    )
     with pytest.raises(ValueError, match="differ between items"):
         recon.reconstruct(with_noise(problem, torch.full((2, 1, 4, 4), 0.1)), problem.prior, steps=5, samples=2)
 
@@ -184,7 +203,11 @@ def test_log_likelihood_and_residual():
 
 def test_unconditional_samples():
     """Ancestral steps on the default grid, in values, whatever the batch."""
-    prior = recon.GaussianPrior(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64), torch.diag(torch.tensor([1.0, 0.5, 2.0])), units=Units(3.0, 1.0))
+    prior = recon.GaussianPrior(
+        torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64),
+        torch.diag(torch.tensor([1.0, 0.5, 2.0])),
+        units=Units(3.0, 1.0),
+    )
     found = recon.sample_prior(prior, 5, steps=7, seed=3)
     levels, noise = default_levels(prior, 7), CounterNoise(3, [0] * 5, range(5))
     start = prior.start(noise(torch.empty(5, 3, dtype=torch.float64)), levels[0])
@@ -196,11 +219,19 @@ def test_unconditional_samples():
 VECTOR = vector_problem()
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ({"method": "pigmd"}, r"got method 'pigmd'; expected one of .*; did you mean 'pigdm'\?"),
-    ({"method": "dps", "options": {"zetta": 1.0}}, r"got option 'zetta' for method 'dps'; expected one of \['zeta'\]; did you mean 'zeta'\?"),
-    ({"steps": 0}, "got steps=0 and samples=8; expected at least 1 of each"), ({"samples": 0}, "samples=0"),
-    ({"method": "repaint"}, "no mask; expected 'inpaint'; use pigdm")])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"method": "pigmd"}, r"got method 'pigmd'; expected one of .*; did you mean 'pigdm'\?"),
+        (
+            {"method": "dps", "options": {"zetta": 1.0}},
+            r"got option 'zetta' for method 'dps'; expected one of \['zeta'\]; did you mean 'zeta'\?",
+        ),
+        ({"steps": 0}, "got steps=0 and samples=8; expected at least 1 of each"),
+        ({"samples": 0}, "samples=0"),
+        ({"method": "repaint"}, "no mask; expected 'inpaint'; use pigdm"),
+    ],
+)
 def test_wrong_arguments_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         recon.reconstruct(VECTOR.measurement, VECTOR.prior, **arguments)
@@ -208,24 +239,36 @@ def test_wrong_arguments_are_refused(arguments, words):
 
 def test_measurements_that_do_not_fit_are_refused():
     operator = Dense(torch.ones(2, 4), (4,), (2,))
-    for y, words in ((torch.zeros(3), r"got y of shape \(3,\); expected \(B, ..., 2\)"), (torch.zeros(1, 3), r"shape \(1, 3\)"),
-                     (torch.zeros(1, 2, dtype=torch.int64), "int64; expected real floating point; use y.float"),
-                     (torch.tensor([[1.0, math.nan]]), r"1 values that are not finite, the first at \[0, 1\]")):
+    for y, words in (
+        (torch.zeros(3), r"got y of shape \(3,\); expected \(B, ..., 2\)"),
+        (torch.zeros(1, 3), r"shape \(1, 3\)"),
+        (torch.zeros(1, 2, dtype=torch.int64), "int64; expected real floating point; use y.float"),
+        (torch.tensor([[1.0, math.nan]]), r"1 values that are not finite, the first at \[0, 1\]"),
+    ):
         with pytest.raises(ValueError, match=words):
             recon.Measurement(operator, y, Gaussian(0.1))
     with pytest.raises(ValueError, match=r"images \(4,\) for a prior of \(5,\); choose another prior"):
-        recon.reconstruct(recon.Measurement(operator, torch.zeros(1, 2), Gaussian(0.1)), recon.GaussianPrior(torch.zeros(5), torch.eye(5)))
+        recon.reconstruct(
+            recon.Measurement(operator, torch.zeros(1, 2), Gaussian(0.1)),
+            recon.GaussianPrior(torch.zeros(5), torch.eye(5)),
+        )
     small = OPERATORS["identity"](shape=(5, 8))
     with pytest.raises(ValueError, match=r"images \(1, 5, 8\) for a prior of \(1, H, W\) with H and W multiples of 2"):
         recon.reconstruct(recon.Measurement(small, torch.zeros(1, 1, 5, 8), Gaussian(0.1)), network_prior())
     with pytest.raises(ValueError, match="images"):
-        recon.reconstruct(recon.Measurement(OPERATORS["identity"](shape=(8, 8)), torch.zeros(1, 3, 8, 8), Gaussian(0.1)), network_prior())
+        recon.reconstruct(
+            recon.Measurement(OPERATORS["identity"](shape=(8, 8)), torch.zeros(1, 3, 8, 8), Gaussian(0.1)),
+            network_prior(),
+        )
 
 
 def test_a_diverging_run_says_where():
     class Broken(recon.GaussianPrior):
         def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
             return torch.full_like(x, torch.nan)
+
     prior = Broken(VECTOR.prior.mean, VECTOR.C)
-    with pytest.raises(FloatingPointError, match=r"not finite at step 1 of 4 .*use more steps, or check the noise level"):
+    with pytest.raises(
+        FloatingPointError, match=r"not finite at step 1 of 4 .*use more steps, or check the noise level"
+    ):
         recon.reconstruct(VECTOR.measurement, prior, "diffpir", steps=4, samples=2)
