@@ -63,6 +63,11 @@ class Measurement:
         return float(sigma)
 
     @property
+    def noiseless(self) -> bool:
+        """Whether the noise level is zero anywhere: such data have no likelihood and no chi-square."""
+        return bool((torch.as_tensor(self.noise.sigma) == 0).any())
+
+    @property
     def count(self) -> int:
         """How many data one item has; elements of y that are only padding are left out."""
         measured = self.operator.measured
@@ -80,7 +85,7 @@ class Measurement:
     def chi_square(self, x: Tensor) -> Tensor:
         """mean of ((y - A x) / sigma)^2 over the measured elements, shape (B,): about 1 for a true image."""
         sigma = torch.as_tensor(self.noise.sigma, dtype=x.dtype, device=x.device)
-        if not bool((sigma > 0).all()):
+        if self.noiseless:
             raise ValueError(
                 "got noiseless data; expected a noise level above zero; compare residual(x) with zero instead"
             )

@@ -152,8 +152,7 @@ def reconstruct(
             result[s, item] = row
     mean = result.mean(0)
     given = measurement.to("cpu", prior.dtype)
-    noiseless = bool((torch.as_tensor(measurement.noise.sigma) == 0).any())
-    chi_square = None if noiseless else given.chi_square(mean)
+    chi_square = None if given.noiseless else given.chi_square(mean)
     return Posterior(samples=result, nfe=calls, seed=seed, seconds=time.monotonic() - started, chi_square=chi_square)
 
 

@@ -192,3 +192,13 @@ def test_a_run_replaces_its_own_files_and_no_others(recon_command, scan, tiny, t
     assert recon_command(*words, "--samples", 2).code == 2
     assert recon_command(*words, "--samples", 2, "--overwrite").code == 0
     assert not (tmp_path / "out/sample_2.png").exists() and (tmp_path / "out/notes.txt").exists()
+
+
+def test_noiseless_data_are_reconstructed_without_a_chi_square(recon_command, picture, tiny, tmp_path):
+    words = ["--operator", "inpaint", "--keep", 0.5, "--noise", 0]
+    assert recon_command("simulate", picture, *words, "-o", "m.h5").code == 0
+    for folder, words in (("a", ["--method", "tv"]), ("b", ["--prior", tiny, "--samples", 2, "--steps", 2])):
+        done = recon_command("reconstruct", "m.h5", *words, "-o", folder, "--json")
+        assert done.code == 0, done.err
+        assert (tmp_path / folder / "report.html").is_file()
+    assert recon_command("evaluate", "b", "--json").code == 0
