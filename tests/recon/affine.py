@@ -1,6 +1,4 @@
-"""Random vectors that are affine in a state and in independent unit noises: published updates can be typed as they
-are printed.
-"""
+"""Random vectors that are affine in a state and in independent noises: updates can be typed as they are printed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""For the tests of recon: files are not forced onto the disk, which is what takes the time in runs that save at
-every step.
-"""
+"""Files are not forced onto the disk: that is what would take the time of runs that save at every step."""
 
 from __future__ import annotations
 

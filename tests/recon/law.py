@@ -83,9 +83,7 @@ def preset_law(name: str, problem: Problem, steps: int, **options: object) -> tu
 
 @dataclass(frozen=True)
 class Problem:
-    """A Gaussian field seen through a linear operator, beside its matrices: mean mu, covariance C, operator M,
-    data y.
-    """
+    """A Gaussian prior seen through a linear operator, and the matrices: mean mu, covariance C, operator M, data y."""
 
     prior: recon.GaussianPrior
     measurement: recon.Measurement
@@ -140,14 +138,14 @@ def field_problem(
     return _measured(prior, C, OPERATORS[task](shape=shape, **TASKS[task]), sigma_y)
 
 
-def vector_problem(unknowns: int = 4, data: int = 2, sigma_y: float = 0.2) -> Problem:
+def vector_problem(unknowns: int = 4, data: int = 2, sigma_y: float = 0.2, sde: recon.SDE | None = None) -> Problem:
     """A plain vector with a dense covariance and a dense operator."""
     from operators import Dense
 
     generator = torch.Generator().manual_seed(3)
     root, matrix = (torch.randn(n, unknowns, generator=generator, dtype=torch.float64) for n in (unknowns, data))
     C = root.T @ root / unknowns
-    prior = recon.GaussianPrior(torch.linspace(-1, 1, unknowns, dtype=torch.float64), C)
+    prior = recon.GaussianPrior(torch.linspace(-1, 1, unknowns, dtype=torch.float64), C, sde)
     return _measured(prior, C, Dense(matrix, (unknowns,), (data,)), sigma_y)
 
 

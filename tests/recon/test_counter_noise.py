@@ -1,6 +1,4 @@
-"""Noise from a counter: the same for a (seed, item, sample, draw) whatever else is in the batch; unit normal;
-streams apart.
-"""
+"""Noise from a counter: a function of (seed, item, sample, draw) alone; unit normal; streams apart."""
 
 from __future__ import annotations
 

@@ -115,3 +115,12 @@ def test_wrong_images_and_levels_are_refused():
     with pytest.raises(ValueError, match=r"attention levels \(3,\); expected levels of widths \(8, 12\)"):
         unet(attention=(3,))
     assert NETWORKS["unet"] is UNet
+
+
+def test_the_start_is_around_what_the_prior_makes_of_nothing():
+    """mean_image is the estimate where noise hides all; a white start has the variance data_std^2 + sigma^2."""
+    prior = ScorePrior(unet(), (1, 8, 8), recon.VP(), data_std=0.5).double()
+    middle = prior.denoise(torch.zeros(1, 1, 8, 12, dtype=torch.float64), prior.sde.sigma_max)
+    assert torch.equal(prior.mean_image((1, 8, 12)), middle)
+    noise = torch.randn(3, 1, 8, 12, dtype=torch.float64)
+    assert torch.allclose(prior.start(noise, 2.0), middle + (0.25 + 4.0) ** 0.5 * noise, rtol=1e-12)

@@ -1,8 +1,8 @@
 """Published samplers, typed again in the coordinates of their papers, take the same path as the package's steps.
 
 The score comes from automatic differentiation of the log density of the process at hand, not from the package; the
-prior is a
-mixture, so nothing here is linear. Levels end above zero unless said otherwise; the noise is the same on both sides.
+prior is a mixture, so nothing here is linear. Levels end above zero unless said otherwise; the noise is the same on
+both sides.
 """
 
 from __future__ import annotations
@@ -235,8 +235,8 @@ def test_langevin_corrector():
 def test_dps():
     """Chung et al., 2023, algorithm 1 with zeta_t = zeta / |y - A x0|, on the norm itself as in the authors' code.
 
-    x_{t-1} = sqrt(alpha) (1 - b) / (1 - a) x + sqrt(b) beta / (1 - a) x0 + sigma z - zeta grad_x |y - A x0(x)|, to
-    the end b = 1.
+    x_{t-1} = sqrt(alpha) (1 - b) / (1 - a) x + sqrt(b) beta / (1 - a) x0 + sigma z - zeta grad_x |y - A x0(x)|, down
+    to b = 1.
     """
     matrix, zeta = draw(3, D), 0.7
     y = draw(B, 3)

@@ -1,6 +1,4 @@
-"""From a measurement to a posterior: the same samples whatever the batch, the right units, the count of calls, the
-refusals.
-"""
+"""From a measurement to a posterior: the same samples in any batch, the right units, counted calls, refusals."""
 
 from __future__ import annotations
 
@@ -131,8 +129,9 @@ def with_noise(problem: Problem, sigma: Tensor) -> recon.Measurement:
 
 @pytest.mark.parametrize("task", ["vector", "inpaint", "blur", "ct"])
 def test_noise_that_differs_by_element_is_whitened(task):
-    """Against the dense posterior with a diagonal noise covariance; the preset is exact from a start far above the
-    prior.
+    """Against the dense posterior with a diagonal noise covariance.
+
+    The preset is exact but for its start, which is put far above the prior here.
     """
     problem = vector_problem() if task == "vector" else field_problem(task, (3, 4), sde=recon.VE(1e-3, 1e4))
     levels = torch.linspace(0.05, 0.4, problem.measurement.y[0].numel(), dtype=torch.float64)

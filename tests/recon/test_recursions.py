@@ -1,9 +1,7 @@
-"""Methods that approximate the posterior have exactly the law of their papers' updates, typed again in the papers'
-coordinates.
+"""Methods that approximate the posterior have the law of their papers' updates, typed in the papers' coordinates.
 
-The updates below work on dense matrices and on x_t = sqrt(a) x0 + sqrt(1 - a) eps where the paper does; a and b
-stand for the
-cumulative products alpha-bar at the level left and at the level reached, b = 1 at the end.
+The updates work on dense matrices, and on x_t = sqrt(a) x0 + sqrt(1 - a) eps where the paper does; a and b stand for
+the cumulative products alpha-bar at the level left and at the level reached, b = 1 at the end.
 """
 
 from __future__ import annotations
@@ -82,9 +80,7 @@ def problem_of(task: str) -> Problem:
 @pytest.mark.parametrize("name", ["spectral", "moment"])
 @pytest.mark.parametrize("task", ["vector", "inpaint", "blur", "downsample", "ct"])
 def test_moment_matching_and_error_spectrum(task, name):
-    """Ancestral steps of DDPM, equation 7, from E[x0 | x_t, y], the textbook mean of two Gaussian observations of
-    x0.
-    """
+    """DDPM's ancestral steps, equation 7, from E[x0 | x_t, y], the mean of three Gaussian sources on x0."""
     problem = problem_of(task)
     n, M = len(problem.mu), problem.M
 
@@ -103,9 +99,7 @@ def test_moment_matching_and_error_spectrum(task, name):
 
 @pytest.mark.parametrize("task", ["vector", "inpaint", "blur", "downsample", "ct"])
 def test_pigdm(task):
-    """Song et al., 2023: Tweedie's estimate of the guided score, equation 7 for grad log p(y | x_t), then DDIM
-    with eta = 1.
-    """
+    """Song et al., 2023: equation 7 for grad log p(y | x_t), Tweedie with the guided score, DDIM with eta = 1."""
     problem = problem_of(task)
     n, spread = len(problem.mu), float(problem.C.diagonal().mean())
 
@@ -126,8 +120,7 @@ def test_pigdm(task):
 @pytest.mark.parametrize("task", ["vector", "inpaint", "blur", "downsample", "ct"])
 @pytest.mark.parametrize("eta, damped", [(0.85, False), (0.3, False), (0.85, True)])
 def test_ddnm(task, eta, damped):
-    """Wang et al., 2023: equation 13, then the update of their code: the corrected estimate with the network's own
-    noise.
+    """Wang et al., 2023: equation 13, then the step of their code: the corrected estimate with the network's noise.
 
     By default the package damps the inverse where the noise hides the images.
     """
@@ -150,8 +143,9 @@ def test_ddnm(task, eta, damped):
     "task, weight", [("vector", 0.0), ("inpaint", 0.0), ("downsample", 0.0), ("blur", 0.05), ("ct", 0.5)]
 )
 def test_dds_with_converged_conjugate_gradients(task, weight):
-    """Chung et al., 2024, algorithm 1: argmin |y - A x|^2 + w |x - x0|^2 (at w = 0 the one nearest to x0), then
-    DDIM(eta).
+    """Chung et al., 2024, algorithm 1: argmin |y - A x|^2 + w |x - x0|^2, then DDIM(eta).
+
+    At w = 0 it is the solution nearest to x0.
     """
     problem, eta = problem_of(task), 0.85
     n, M = len(problem.mu), problem.M
@@ -174,9 +168,7 @@ def test_dds_with_converged_conjugate_gradients(task, weight):
 @pytest.mark.parametrize("task", ["vector", "inpaint", "blur", "downsample", "ct"])
 @pytest.mark.parametrize("weight, zeta", [(7.0, 0.3), (1.0, 0.9)])
 def test_diffpir(task, weight, zeta):
-    """Zhu et al., 2023, algorithm 1: rho = weight sigma_y^2 a / (1 - a), proximal estimate, effective noise,
-    mixture of it with fresh.
-    """
+    """Zhu et al., 2023, algorithm 1: prox with rho = weight sigma_y^2 a / (1 - a), then its noise mixed with fresh."""
     problem = problem_of(task)
     n, M = len(problem.mu), problem.M
 
@@ -229,8 +221,7 @@ def test_song2022(task, relaxation, damped):
 
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_repaint(repeats):
-    """Lugmayr et al., 2022, algorithm 1: x_{t-1} = m known + (1 - m) unknown; going back up adds noise by the
-    forward chain.
+    """Lugmayr et al., 2022, algorithm 1: x_{t-1} = m known + (1 - m) unknown; back in time by the forward chain.
 
     The package pastes known pixels after going up as well; they are noised anew there, which leaves the law as it is.
     """
@@ -259,9 +250,7 @@ def test_repaint(repeats):
 @pytest.mark.parametrize("task", ["vector", "inpaint", "blur", "ct"])
 @pytest.mark.parametrize("inner", [1, 3])
 def test_daps(task, inner):
-    """Zhang et al., 2024, algorithm 1, x_t = x0 + sigma n: Euler steps of the ODE, a draw of N(x0, sigma^2)
-    likelihood, noise anew.
-    """
+    """Zhang et al., 2024, algorithm 1, x_t = x0 + sigma n: ODE, a draw of N(x0, sigma^2) times likelihood, noise."""
     problem = problem_of(task)
     n, M = len(problem.mu), problem.M
     levels = default_levels(problem.prior, STEPS // inner)

@@ -53,9 +53,7 @@ def test_time_inverts_sigma(sde):
 
 
 def test_known_values():
-    """VP keeps unit variance, sub-VP has 1 - e^-B, VE the ratio of its levels; int beta over [0, 1] is 10.05 as in
-    DDPM.
-    """
+    """VP keeps unit variance, sub-VP has 1 - e^-B, VE the ratio of its levels; int beta over [0, 1] is 10.05."""
     t = 0.3
     B = 0.1 * t + 19.9 * t**2 / 2
     scale, std = recon.VP().marginal(t)

@@ -29,9 +29,7 @@ def no_noise(like: Tensor) -> Tensor:
 
 
 def flow(x: Tensor, high: float, low: float) -> Tensor:
-    """The probability-flow ODE of a Gaussian, solved by hand: every mode shrinks by sqrt((v + low^2) / (v +
-    high^2)).
-    """
+    """The probability-flow ODE of a Gaussian: every mode shrinks by the root of (v + low^2) / (v + high^2)."""
     return GAUSS.mean + ((VARIANCES + low**2) / (VARIANCES + high**2)).sqrt() * (x - GAUSS.mean)
 
 
@@ -173,9 +171,7 @@ def test_two_runs_of_2m_with_fresh_steps_agree_and_a_used_one_starts_anew_at_ano
 
 
 def test_langevin_keeps_the_law_as_its_step_goes_to_zero():
-    """The stationary variance v of one mode under x + share (D(x) - x) + sqrt(2 share) sigma n exceeds the truth
-    by O(snr^2).
-    """
+    """One mode under x + share (D(x) - x) + sqrt(2 share) sigma n leaves the law by the square of the share."""
     sigma = 0.7
     truth = VARIANCES + sigma**2
     for snr in (0.02, 0.05):

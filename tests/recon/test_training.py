@@ -39,7 +39,7 @@ def images(count: int = 24, size: int = 8, seed: int = 0) -> Tensor:
 def test_loss_of_the_exact_denoiser_of_a_gaussian_is_its_closed_form():
     """lambda(sigma) tr cov(x0 | x) / n with lambda = (sigma^2 + s^2) / (sigma s)^2; for white images it is 1.
 
-    The error of a linear denoiser is linear in x0 and in the noise: the mean square is the sum over the columns of
+    The error of a linear denoiser is linear in x0 and in the noise: its mean square is the sum over the columns of
     their roots.
     """
     for values in (spectrum(4, 6), torch.full((4, 6), 0.3, dtype=torch.float64)):
@@ -125,13 +125,13 @@ def test_loss_falls_on_an_easy_set(tmp_path):
     path = recon.train(
         images(),
         images(6, seed=1),
-        recon.TrainConfig(**{**TINY, "steps": 300}),
+        recon.TrainConfig(**EASY),
         tmp_path,
         name="easy",
         provenance={"licence": "CC0"},
         progress=lambda record: losses.append(record["loss"]),
     )
-    assert len(losses) == 300
+    assert len(losses) == 40
     prior = recon.load_prior(path)
     x0 = prior.from_value(images(16, seed=1).float() / 255)
     sigma, noise = torch.logspace(-1, 0, 16), torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(2))
@@ -143,8 +143,8 @@ def test_loss_falls_on_an_easy_set(tmp_path):
     assert (prior.scale, prior.shift, prior.unit, prior.name, prior.shape) == (0.5, 0.5, "[0,1]", "easy", (1, 8, 8))
     training = prior.header["training"]
     assert (training["steps"], training["images_seen"], training["training_images"], training["validation_images"]) == (
-        300,
-        2400,
+        40,
+        640,
         24,
         6,
     )
@@ -154,7 +154,7 @@ def test_loss_falls_on_an_easy_set(tmp_path):
     greys = (images()[:, 0, 0, 0].float() - 127.5) / 127.5
     assert prior.spread == pytest.approx(8 * float(greys.std(correction=0)), rel=1e-4)
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert records[-1]["final"] and records[-1]["step"] == 300
+    assert records[-1]["final"] and records[-1]["step"] == 40
 
 
 class Interrupted(Exception):
@@ -192,9 +192,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, dropou
 
 
 def test_average_of_weights(tmp_path):
-    """a <- d a + (1 - d) w with d = 2^(-batch / h), h the half-life in images, shorter at the beginning: at most
-    0.1 seen + 1.
-    """
+    """a <- d a + (1 - d) w with d = 2^(-batch / h), h the half-life in images: at most 0.1 seen + 1."""
     states = []
 
     def look(record: dict) -> None:
@@ -226,9 +224,7 @@ def test_average_of_weights(tmp_path):
 
 
 def test_ve_reaches_the_largest_distance_of_two_images(tmp_path):
-    """Song and Ermon, 2020, technique 1, in normalised units; the distance of grey a and b is |a - b| / 127.5
-    times 8.
-    """
+    """Song and Ermon, 2020, technique 1: greys a and b of 8x8 pixels are 8 |a - b| / 127.5 apart when normalised."""
     path = recon.train(images(), images(0), recon.TrainConfig(**{**TINY, "steps": 1}, sde="ve"), tmp_path)
     grey = images()[:, 0, 0, 0].double()
     assert recon.load_prior(path).sde.sigma_high == pytest.approx(float(grey.max() - grey.min()) / 127.5 * 8, abs=0.006)
