@@ -43,9 +43,10 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
     return shift
 
 
-def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Guidance:
-    """C = the prior's measured error covariance at level sigma: stationary, so that it costs FFTs and no
-    backpropagation.
+def spectral(
+    measurement: Measurement, prior: Prior, iterations: int, tolerance: float, inflation: float = 1.0
+) -> Guidance:
+    """C = `inflation` times the prior's measured error covariance at level sigma; costs FFTs, no backpropagation.
 
     Exact for stationary Gaussian images, where C = sigma^2 J. The solve is by conjugate gradients on A C A^H +
     sigma_y^2.
@@ -54,7 +55,7 @@ def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance:
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         def marginal(u: Tensor) -> Tensor:
-            return noise * u + operator(prior.error_filter(operator.adjoint(u), sigma, 1.0))
+            return noise * u + inflation * operator(prior.error_filter(operator.adjoint(u), sigma, 1.0))
 
         solved = truncated_cg(marginal, measurement.residual(x0), iterations, tolerance)
         return sigma**2 * vjp(operator.adjoint(solved))
