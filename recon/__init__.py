@@ -11,6 +11,7 @@ from recon.prior import Prior, ScorePrior, Units
 from recon.reconstruct import reconstruct, sample_prior
 from recon.sampling import Method, sample
 from recon.sde import SDE, SDES, VE, VP, SubVP
+from recon.steps import STEPS
 from recon.training import TrainConfig, train
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "METHODS",
     "SDE",
     "SDES",
+    "STEPS",
     "VE",
     "VP",
     "GaussianPrior",

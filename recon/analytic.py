@@ -24,6 +24,13 @@ def _gains(values: Tensor, sigma: Tensor) -> Tensor:
     return values / (values + s2)
 
 
+def _log_normal(modes: Tensor, variances: Tensor, sigma: Tensor | float) -> Tensor:
+    """log N(modes; 0, variances + sigma^2) in nats, (B,), for modes (B, *variances) and sigma () or (B,)."""
+    s2 = torch.as_tensor(sigma, dtype=modes.dtype, device=modes.device).square().reshape(-1, *(1,) * variances.ndim)
+    total = variances + s2
+    return -0.5 * (modes.square() / total + (2 * math.pi * total).log()).flatten(1).sum(1)
+
+
 class GaussianPrior(Prior):
     """N(mean, C), with the exact denoiser mean + C (C + sigma^2)^-1 (x - mean).
 
@@ -69,9 +76,7 @@ class GaussianPrior(Prior):
 
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """log N(x; mean, C + sigma^2 I) in nats, shape (B,)."""
-        variances = self.covariance.eigenvalues + float(sigma) ** 2
-        energies = (self.covariance.modes(x - self.mean).square() / variances).flatten(1).sum(1)
-        return -0.5 * (energies + variances.log().sum() + variances.numel() * math.log(2 * math.pi))
+        return _log_normal(self.covariance.modes(x - self.mean), self.covariance.eigenvalues, sigma)
 
 
 class MixturePrior(Prior):
@@ -124,14 +129,10 @@ class MixturePrior(Prior):
 
     def log_components(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """log w_k N(x; mean_k, C_k + sigma^2), shape (B, K)."""
-        s2 = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).square()
-        logs = []
-        for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True):
-            eigenvalues = covariance.eigenvalues
-            variances = eigenvalues + s2.reshape(s2.shape + (1,) * (eigenvalues.ndim if s2.ndim else 0))
-            batched = variances if s2.ndim else variances[None]
-            energies = (covariance.modes(x - mean).square() / batched).flatten(1).sum(1)
-            logs.append(weight.log() - 0.5 * (energies + (2 * math.pi * batched).log().flatten(1).sum(1)))
+        logs = [
+            weight.log() + _log_normal(covariance.modes(x - mean), covariance.eigenvalues, sigma)
+            for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True)
+        ]
         return torch.stack(logs, dim=1)
 
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:

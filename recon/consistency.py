@@ -17,9 +17,8 @@ def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0
     """v + lambda A^H (A A^H + damping)^-1 (y - A v): the data replace lambda of what the operator sees of v.
 
     damping = 0 is the pseudo-inverse of the papers. On noisy data of an ill-conditioned operator (CT, blur) it
-    multiplies
-    the noise without bound; damping = sigma_y^2 / s^2 leaves alone what the noise hides in images of standard
-    deviation s.
+    multiplies the noise without bound; damping = sigma_y^2 / s^2 leaves alone what the noise hides in images of
+    standard deviation s.
 
     Reference: Wang et al., DDNM, 2023, equation 13, arXiv:2212.00490; with lambda < 1 Song et al., 2022,
     equation 13, arXiv:2111.08005.
@@ -55,8 +54,7 @@ def posterior_draw(measurement: Measurement, variance: Callable[[float], float],
     """An exact draw from N(v, r^2) times the likelihood: the proximal map of (v + r n, y + sigma_y n').
 
     Reference: Papandreou and Yuille, Gaussian sampling by local perturbations, 2010; the step of DAPS
-    (arXiv:2407.01521)
-    and PnP-DM (arXiv:2405.18782) for linear operators, there by Langevin dynamics or in closed form.
+    (arXiv:2407.01521) and PnP-DM (arXiv:2405.18782) for linear operators, there by Langevin dynamics or in closed form.
     """
 
     def pull(v: Tensor, sigma: float) -> Tensor:
@@ -90,8 +88,7 @@ def spectral_draw(
     """An exact draw from N(v, C) times the likelihood, C the prior's own error covariance at level sigma.
 
     v' + C A^H (A C A^H + sigma_y^2)^-1 (y + sigma_y n' - A v') with v' = v + C^(1/2) n. Where p(x0 | x) is N(v, C),
-    this is a draw
-    from p(x0 | x, y); a stationary C costs FFTs only, no backpropagation.
+    this is a draw from p(x0 | x, y); a stationary C costs FFTs only, no backpropagation.
 
     Reference: the identity is Matheron's rule (Wilson et al., 2020, arXiv:2002.09309, equation 8).
     """

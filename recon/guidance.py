@@ -87,8 +87,10 @@ def moment(measurement: Measurement, iterations: int, tolerance: float) -> Guida
 def residual_norm(measurement: Measurement, weight: Callable[[float], float]) -> Guidance:
     """-weight(sigma) times the gradient of |y - A x0| with respect to x, per sample.
 
-    Reference: Chung et al., Diffusion posterior sampling, 2023, algorithm 1 with step size zeta / |y - A x0|,
-    arXiv:2209.14687.
+    Algorithm 1 with step size zeta / |y - A x0| has the gradient of |y - A x0|^2, twice this; the published code has
+    this.
+
+    Reference: Chung et al., Diffusion posterior sampling, 2023, algorithm 1 and section 4, arXiv:2209.14687.
     """
     operator = measurement.operator
 

@@ -96,6 +96,11 @@ class Measurement:
         sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64)
         if sigma.numel() == 1:
             return self
+        if self.noiseless:
+            raise ValueError(
+                f"got a noise level of 0 for {int((sigma == 0).sum())} of {sigma.numel()} data beside others that are "
+                "not 0; expected levels above 0; give exact data a level far below the others"
+            )
         lead = sigma.shape[: max(0, sigma.ndim - len(self.operator.out_shape))]
         if any(n != 1 for n in lead):
             raise ValueError(

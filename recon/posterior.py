@@ -31,7 +31,8 @@ class Posterior:
 
     Args:
         samples: (S, B, C, H, W), or (S, B, d) for plain vectors.
-        nfe: network calls per sample, a backpropagation through the network not counted apart.
+        nfe: network calls per sample; the call that finds the prior's mean, one a batch, is left out.
+        backpropagations: vector-Jacobian products with the network per sample, each about the price of a call.
         seed: the run's seed; sample s of item b is made of noise drawn from (seed, b, s, step).
         seconds: wall-clock time of the sampling, all samples together.
         chi_square: (B,) mean squared whitened residual of the posterior mean over the measured elements,
@@ -41,6 +42,7 @@ class Posterior:
 
     samples: Tensor = field(repr=False)
     nfe: int = 0
+    backpropagations: int = 0
     seed: int | None = None
     seconds: float = 0.0
     chi_square: Tensor | None = field(default=None, repr=False)

@@ -1,25 +1,25 @@
 """The methods: each published sampler as an instance of the one loop.
 
 A preset takes (measurement, prior, steps, noise), the measurement being in the prior's units already, and returns a
-`Method` that makes about `steps` network calls. Where a paper sets a constant, it is a keyword with that value.
+`Method` that makes about `steps` network calls. The constants of a paper are keywords; where a default is not the
+paper's, the preset says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
+from operators import operator_norm
 from recon import consistency, guidance
-from recon.condition import guided, multi_step, on_estimate
+from recon.condition import Denoise, guided, multi_step, on_estimate
 from recon.likelihood import Measurement
 from recon.moves import langevin, on_state
 from recon.noise import Noise
 from recon.prior import Prior
 from recon.sampling import Method
-from recon.schedule import geometric, karras, time_travel
+from recon.schedule import geometric, karras, time_travel, uniform_time
 from recon.sde import VE, VP
-from recon.steps import ancestral, ddim, predictor, renoise
+from recon.steps import ancestral, ddim, predictor, renoise, solver
 
 Preset = Callable[..., Method]
 
@@ -31,10 +31,7 @@ def default_levels(prior: Prior, steps: int) -> list[float]:
 
 def vp_levels(prior: Prior, steps: int) -> list[float]:
     """The grid of DDPM: even times of the standard VP process, kept inside the levels that the prior knows."""
-    vp = VP()
-    latest = float(vp.time(min(prior.sde.sigma_max, vp.sigma_max)))
-    earliest = float(vp.time(max(prior.sde.sigma_min, float(vp.sigma(1e-3)))))
-    return [*vp.sigma(torch.linspace(latest, earliest, steps, dtype=torch.float64)).tolist(), 0.0]
+    return uniform_time(steps, VP(), prior.sde.sigma_max, prior.sde.sigma_min)
 
 
 def geometric_levels(prior: Prior, steps: int) -> list[float]:
@@ -54,29 +51,47 @@ def noise_damping(measurement: Measurement, prior: Prior) -> float:
     return (measurement.sigma / prior.data_std) ** 2
 
 
-def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise) -> Method:
-    """Pseudoinverse-guided: white spread of x0, whitened residual, gradient through the prior."""
+def solve(denoise: Denoise, prior: Prior, steps: int, step: str) -> Method:
+    """A conditioned denoiser on the toolkit's own grid, by the step of that name in about `steps` network calls."""
+    chosen = solver(step)
+    return Method(denoise, default_levels(prior, max(1, steps // chosen.calls)), chosen.make(prior.sde))
+
+
+def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, step: str = "ancestral") -> Method:
+    """Pseudoinverse-guided: white spread of x0, whitened residual, gradient through the prior.
+
+    The spread is the paper's sigma^2 / (sigma^2 + 1) for data of variance s^2 in place of 1; the grid is our own.
+    """
     guide = guidance.white(measurement, white_variance(prior))
-    return Method(guided(prior.denoise, guide), default_levels(prior, steps), ddim(1.0))
+    return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
 def moment(
-    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 4, tolerance: float = 1e-3
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    iterations: int = 4,
+    tolerance: float = 1e-3,
+    step: str = "ancestral",
 ) -> Method:
     """Moment matching: the spread of x0 from the prior's own Jacobian, conjugate gradients on it."""
     guide = guidance.moment(measurement, iterations, tolerance)
-    return Method(guided(prior.denoise, guide), default_levels(prior, steps), ancestral())
+    return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
 def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zeta: float = 1.0) -> Method:
     """Diffusion posterior sampling: the gradient of the residual's norm, added to the next state.
 
-    The paper's state is s x with s = (1 + sigma^2)^(-1/2); zeta is its step size there.
+    The paper's state is s x with s = (1 + sigma^2)^(-1/2); zeta is its step size there, for operators of norm 1 at most
+    like the paper's: one of a larger norm (a projector in mm) is scaled down to 1, which the paper does not say.
     """
     levels, step = vp_levels(prior, steps), ancestral()
     following = dict(zip(levels, levels[1:], strict=False))
+    size = zeta / max(1.0, operator_norm(measurement.operator))
     guide = guidance.residual_norm(
-        measurement, lambda sigma: zeta * ((1 + sigma**2) * (1 + following[sigma] ** 2)) ** 0.5
+        measurement, lambda sigma: size * ((1 + sigma**2) * (1 + following[sigma] ** 2)) ** 0.5
     )
     return Method(guided(prior.denoise, guide, step.gain_on(levels)), levels, step)
 
@@ -84,8 +99,8 @@ def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zet
 def ddnm(
     measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85, damping: float | None = None
 ) -> Method:
-    """Null-space: what the operator sees of the estimate is replaced by A^+ y, damped at the noise level (the
-    paper: not).
+    """Null-space: what the operator sees of the estimate is replaced by A^+ y, damped at the noise level (the paper:
+    not).
     """
     levels, step = vp_levels(prior, steps), renoise(eta**2)
     pull = consistency.pinv(measurement, damping=noise_damping(measurement, prior) if damping is None else damping)
@@ -117,7 +132,11 @@ def diffpir(
 
 
 def daps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, inner: int | None = None) -> Method:
-    """Decoupled annealing: solve the ODE to its end, draw from N(x0, sigma^2) times the likelihood, noise anew."""
+    """Decoupled annealing: solve the ODE to its end, draw from N(x0, sigma^2) times the likelihood, noise anew.
+
+    `inner` are the calls of one solution, 5 in the paper; by default a tenth of the calls, at most 5. The draw is exact
+    where the paper's is by Langevin dynamics.
+    """
     inner = inner or max(1, min(5, steps // 10))
     draw = consistency.posterior_draw(measurement, lambda sigma: sigma**2, noise)
     estimate = on_estimate(multi_step(prior.denoise, inner, prior.sigma_end), draw)
@@ -144,7 +163,10 @@ def song2022(
 
 
 def repaint(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, repeats: int = 4) -> Method:
-    """RePaint: known pixels are noised and pasted into the state, with jumps back in time; for masks only."""
+    """RePaint: known pixels are noised and pasted into the state, with jumps back in time; for masks only.
+
+    Each stretch, a tenth of the grid, is gone through `repeats` times (the paper: 10 levels of 250, ten times).
+    """
     if measurement.operator.measured is None or measurement.operator.in_shape != measurement.operator.out_shape:
         raise ValueError(
             "got method 'repaint' with an operator that is no mask; expected 'inpaint'; "
@@ -164,6 +186,7 @@ def spectral(
     iterations: int = 8,
     tolerance: float = 1e-2,
     inflation: float | None = None,
+    step: str = "ancestral",
 ) -> Method:
     """The default: as pigdm, but the spread of x0 is the prior's measured error spectrum, not white.
 
@@ -172,7 +195,7 @@ def spectral(
     """
     inflation = 1 + (10 / steps) ** 2 if inflation is None else inflation
     guide = guidance.spectral(measurement, prior, iterations, tolerance, inflation)
-    return Method(guided(prior.denoise, guide), default_levels(prior, steps), ancestral())
+    return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
 def spectral_draw(

@@ -82,9 +82,8 @@ class Prior(nn.Module):
     def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
         """C^power v, C = the covariance of x0 given x at level sigma, averaged over x; v (B, *event).
 
-        Here C = r^2 I with r^2 = sigma^2 s^2 / (sigma^2 + s^2), s = `data_std`, as if the prior were white; priors
-        that know
-        better say so.
+        Here C = r^2 I with r^2 = sigma^2 s^2 / (sigma^2 + s^2), s = `data_std`, as if the prior were white; priors that
+        know better say so.
         """
         return v * (sigma**2 * self.data_std**2 / (sigma**2 + self.data_std**2)) ** power
 
@@ -119,8 +118,7 @@ class Prior(nn.Module):
             return self.denoise(start, self.sde.sigma_max)
 
     def start(self, noise: Tensor, sigma: float) -> Tensor:
-        """A state at level sigma from unit noise (B, *event): a draw from N(mean, S + sigma^2), S the images'
-        covariance.
+        """A draw from N(mean, S + sigma^2), S the images' covariance, from unit noise (B, *event): a state at sigma.
 
         S is what the error covariance C at that level says it is were the images Gaussian, C^-1 = S^-1 + sigma^-2; then
         S + sigma^2 = sigma^2 (1 - C / sigma^2)^-1. A sampler can so start where noise merely hides the images'

@@ -14,23 +14,28 @@ from torch import Tensor
 from recon.likelihood import Measurement
 from recon.noise import CounterNoise
 from recon.posterior import Posterior
-from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS, METHODS, default_levels
+from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS, METHODS, solve
 from recon.prior import Prior
 from recon.sampling import sample
-from recon.steps import ancestral
 
 Progress = Callable[[float], None]
 
 
 class CallCounter:
-    """Counts the calls of a prior's denoiser while it lets them through; everything else is the prior's own."""
+    """Counts the calls of a prior's denoiser, and the backpropagations through them; all else is the prior's own."""
 
     def __init__(self, prior: Prior) -> None:
-        self.prior, self.calls = prior, 0
+        self.prior, self.calls, self.backpropagations = prior, 0, 0
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         self.calls += 1
-        return self.prior.denoise(x, sigma)
+        x0 = self.prior.denoise(x, sigma)
+        if x0.requires_grad:
+            x0.register_hook(self._backpropagated)
+        return x0
+
+    def _backpropagated(self, gradient: Tensor) -> None:
+        self.backpropagations += 1
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.prior, name)
@@ -130,7 +135,7 @@ def reconstruct(
     items, event = measurement.image_shape[0], measurement.image_shape[1:]
     chunks = _chunks(items, samples, batch_size or default_batch(measurement.image_shape))
     result = torch.empty((samples, items, *event), dtype=prior.dtype)
-    started, calls = time.monotonic(), 0
+    started, counts = time.monotonic(), []
     for number, rows in enumerate(chunks):
         counter = CallCounter(prior)
         noise = CounterNoise(seed, [item for item, _ in rows], [s for _, s in rows])
@@ -147,13 +152,21 @@ def reconstruct(
                 noise,
                 _report(progress, number / len(chunks), 1 / (len(chunks) * (len(plan.sigmas) - 1))),
             )
-        calls = counter.calls
+        counts.append((counter.calls, counter.backpropagations))
         for (item, s), row in zip(rows, prior.to_value(x).cpu(), strict=True):
             result[s, item] = row
     mean = result.mean(0)
     given = measurement.to("cpu", prior.dtype)
     chi_square = None if given.noiseless else given.chi_square(mean)
-    return Posterior(samples=result, nfe=calls, seed=seed, seconds=time.monotonic() - started, chi_square=chi_square)
+    calls, backpropagations = max(counts)
+    return Posterior(
+        samples=result,
+        nfe=calls,
+        backpropagations=backpropagations,
+        seed=seed,
+        seconds=time.monotonic() - started,
+        chi_square=chi_square,
+    )
 
 
 def sample_prior(
@@ -164,28 +177,22 @@ def sample_prior(
     batch_size: int | None = None,
     progress: Progress | None = None,
     shape: tuple[int, ...] | None = None,
+    step: str = "ancestral",
 ) -> Tensor:
-    """n unconditional samples in values, (n, *event), by ancestral steps; `shape` for another size than the
-    prior's own.
+    """n unconditional samples in values, (n, *event), in about `steps` network calls each.
+
+    `shape` asks for another size than the prior's own; `step` is one of `recon.STEPS`.
     """
     event = shape or prior.shape
-    batch_size = batch_size or default_batch((1, *event))
-    levels, done = default_levels(prior, steps), []
+    batch_size, done = batch_size or default_batch((1, *event)), []
     for first in range(0, n, batch_size):
         rows = range(first, min(n, first + batch_size))
         noise = CounterNoise(seed, [0] * len(rows), rows)
+        plan = solve(prior.denoise, prior, steps, step)
         with torch.no_grad():
-            start = prior.start(
-                noise(torch.empty((len(rows), *event), dtype=prior.dtype, device=prior.device)), levels[0]
-            )
-            x = sample(
-                prior.denoise,
-                start,
-                levels,
-                ancestral(),
-                (),
-                noise,
-                _report(progress, first / n, len(rows) / (n * steps)),
-            )
+            like = torch.empty((len(rows), *event), dtype=prior.dtype, device=prior.device)
+            start = prior.start(noise(like), plan.sigmas[0])
+            report = _report(progress, first / n, len(rows) / (n * (len(plan.sigmas) - 1)))
+            x = sample(plan.denoise, start, plan.sigmas, plan.step, plan.moves, noise, report)
         done.append(prior.to_value(x).cpu())
     return torch.cat(done)

@@ -29,13 +29,16 @@ def karras(steps: int, high: float, low: float, rho: float = 7.0) -> list[float]
     return [*((a + i / max(1, steps - 1) * (b - a)) ** rho for i in range(steps)), 0.0]
 
 
-def uniform_time(steps: int, sde: SDE, t_min: float = 1e-3) -> list[float]:
-    """The levels at `steps` evenly spaced times from t_max to t_min, then 0: the grid of DDPM and DDIM on a VP process.
+def uniform_time(steps: int, sde: SDE, high: float = math.inf, low: float = 0.0) -> list[float]:
+    """The levels at `steps` evenly spaced times of a process, then 0: the grid of DDPM and DDIM on a VP process.
+
+    The times end at 1e-3, and stay where the level is between `high` and `low`.
 
     Reference: Ho et al., 2020, arXiv:2006.11239; Song et al., 2021, section 4, arXiv:2011.13456.
     """
-    times = torch.linspace(sde.t_max, max(t_min, sde.t_min), steps, dtype=torch.float64)
-    return [*sde.sigma(times).tolist(), 0.0]
+    latest = float(sde.time(min(high, sde.sigma_max)))
+    earliest = float(sde.time(max(low, float(sde.sigma(max(1e-3, sde.t_min))))))
+    return [*sde.sigma(torch.linspace(latest, earliest, steps, dtype=torch.float64)).tolist(), 0.0]
 
 
 def time_travel(levels: list[float], jump: int, repeats: int) -> list[float]:

@@ -1,10 +1,9 @@
 """The spectrum of a denoiser's own error: how much of x0 stays unknown at each frequency and noise level.
 
 At level sigma the error D(x, sigma) - x0 has the covariance of x0 given x, averaged over x (the residual of a
-conditional
-mean). Measured on held-out images and averaged over directions it is a table lambda(|f|, sigma): a stationary
-stand-in for
-that covariance which costs two FFTs and no backpropagation. It is exact for stationary isotropic Gaussian images.
+conditional mean). Measured on held-out images and averaged over directions it is a table lambda(|f|, sigma): a
+stationary stand-in for that covariance which costs two FFTs and no backpropagation. It is exact for stationary
+isotropic Gaussian images.
 """
 
 from __future__ import annotations
@@ -91,9 +90,9 @@ def measure(
     for sigma in sigmas:
         power = torch.zeros(height, width // 2 + 1, dtype=torch.float64)
         for part in images.split(32):
-            noise = torch.randn(part.shape, generator=generator)
-            error = denoise(part + sigma * noise, torch.full((len(part),), sigma)) - part
-            power += torch.fft.rfft2(error.double(), norm="ortho").abs().square().sum((0, 1))
+            noise = torch.randn(part.shape, generator=generator).to(part)
+            error = denoise(part + sigma * noise, part.new_full((len(part),), sigma)) - part
+            power += torch.fft.rfft2(error.double(), norm="ortho").abs().square().sum((0, 1)).cpu()
         power /= images.shape[0] * images.shape[1]
         rows.append(tuple(float((power * weight)[bins == b].sum() / weight[bins == b].sum()) for b in used))
     centres = [0.0] + [float((f * weight)[bins == b].sum() / weight[bins == b].sum()) for b in used[1:]]

@@ -82,9 +82,8 @@ def heun(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: No
 class DPMSolver2M:
     """DPM-Solver++ (2M): order 2 with one network call a step, by the estimate of the step before.
 
-    With h = log(sigma / sigma'): x' = (sigma'/sigma) x + (1 - sigma'/sigma) D, D the linear extrapolation of the
-    last two
-    estimates to the middle of the step. Its memory belongs to one run: make one for each.
+    With h = log(sigma / sigma'): x' = (sigma'/sigma) x + (1 - sigma'/sigma) D, D the linear extrapolation of the last
+    two estimates to the middle of the step. Its memory belongs to one run: make one for each.
 
     Reference: Lu et al., DPM-Solver++, 2022, algorithm 2, arXiv:2211.01095.
     """
@@ -144,3 +143,32 @@ def predictor(sde: SDE) -> Step:
         return ((2 - a) * scale * x + variance * score + math.sqrt(variance) * noise(x)) / scale_next
 
     return step
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A step by its name: how to make one for a run with a process, and the network calls that it takes a level."""
+
+    make: Callable[[SDE], Step]
+    calls: int = 1
+
+
+STEPS: dict[str, Solver] = {
+    "ancestral": Solver(lambda sde: ancestral()),
+    "euler": Solver(lambda sde: euler()),
+    "heun": Solver(lambda sde: heun, calls=2),
+    "dpm2m": Solver(lambda sde: DPMSolver2M()),
+    "euler_maruyama": Solver(euler_maruyama),
+    "predictor": Solver(predictor),
+}
+
+
+def solver(name: str) -> Solver:
+    """The step of that name, see `STEPS`.
+
+    Raises:
+        ValueError: there is none; the message names them.
+    """
+    if name not in STEPS:
+        raise ValueError(f"got step {name!r}; expected one of {', '.join(STEPS)}")
+    return STEPS[name]

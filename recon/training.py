@@ -170,6 +170,7 @@ def train(
     provenance: dict | None = None,
     resume: bool = False,
     progress: Callable[[dict], None] | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train a prior on images (N, C, H, W) and write `out`/prior.safetensors, state.safetensors and log.jsonl.
 
@@ -180,6 +181,7 @@ def train(
         provenance: where the images come from and under which licence; stored in the prior.
         resume: continue from `out`/state.safetensors.
         progress: called after every step with {"step", "loss", "fraction", "gradient_norm"}.
+        interrupted: asked after every step; once it says True the state is saved, to be resumed from, and the run ends.
 
     Returns:
         The prior's file, the averaged weights in half precision.
@@ -202,6 +204,10 @@ def train(
     step, before = restore(out / "state.safetensors", parts, optimiser, config.model_dump()) if resume else (0, 0.0)
     started, saved, bad = time.monotonic() - before, time.monotonic(), 0
 
+    def keep() -> None:
+        seconds = time.monotonic() - started
+        save(out / "state.safetensors", parts, optimiser, config.model_dump(), step, seconds)
+
     def record(final: bool) -> None:
         seconds = time.monotonic() - started
         held = validation.float() / factor
@@ -223,7 +229,7 @@ def train(
             with torch.no_grad():
                 spectrum = measure(averaged.denoise, some, 0.02 * averaged.data_std, 6 * averaged.spread)
             averaged.header["error_spectrum"] = asdict(spectrum)
-        save(out / "state.safetensors", parts, optimiser, config.model_dump(), step, seconds)
+        keep()
         save_prior(out / "prior.safetensors", averaged)
         append(out / "log.jsonl", {"step": step, "seconds": round(seconds, 1), "final": final, "validation": losses})
 
@@ -269,5 +275,8 @@ def train(
         if time.monotonic() - saved > 60 * config.save_minutes:
             record(final=False)
             saved = time.monotonic()
+        if interrupted():
+            keep()
+            return out / "prior.safetensors"
     record(final=True)
     return out / "prior.safetensors"

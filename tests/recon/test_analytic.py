@@ -70,6 +70,8 @@ def test_gaussian_takes_one_level_an_item(gaussian):
     x, sigmas = draw(3, *prior.shape), torch.tensor([0.1, 1.0, 5.0], dtype=torch.float64)
     expected = torch.cat([prior.denoise(x[i : i + 1], float(s)) for i, s in enumerate(sigmas)])
     assert relative(prior.denoise(x, sigmas), expected) < 1e-14
+    expected = torch.stack([prior.log_density(x[i : i + 1], float(s))[0] for i, s in enumerate(sigmas)])
+    assert torch.allclose(prior.log_density(x, sigmas), expected, rtol=1e-13)
 
 
 def test_gaussian_density_samples_and_spread(gaussian):

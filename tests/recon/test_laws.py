@@ -201,15 +201,16 @@ def test_vp_and_ve_priors_on_their_own_levels_agree_to_the_error_of_their_grids(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "task, parameters", [("inpaint", {"keep": 0.4}), ("blur", {"std": 1.0}), ("ct", {"angles": 20})]
+    "task, parameters, sigma_y",
+    [("inpaint", {"keep": 0.4}, 0.1), ("blur", {"std": 1.0}, 0.1), ("ct", {"angles": 20}, 0.4)],
 )
-def test_moment_matching_on_a_large_field(task, parameters):
+def test_moment_matching_on_a_large_field(task, parameters, sigma_y):
     """Relative covariance error below 1 % at 200 Heun steps on 32x32.
 
     The flow of the exact field is a symmetric matrix F, so that the covariance F S F of the end (S of the start) is
     read off two runs with random probes v: |F S F - P| / |P| as the ratio of |F S F v - P v| and |P v|.
     """
-    shape, sigma_y, probes, n = (32, 32), 0.1, 6, 1024
+    shape, probes, n = (32, 32), 4, 1024
     prior = recon.GaussianPrior(torch.zeros(1, *shape, dtype=torch.float64), spectrum(*shape))
     operator = OPERATORS[task](shape=shape, **parameters)
     generator = torch.Generator().manual_seed(0)
@@ -227,7 +228,7 @@ def test_moment_matching_on_a_large_field(task, parameters):
     def end(states: Tensor) -> Tensor:
         rows = torch.cat([torch.zeros(1, n, dtype=torch.float64), states]).reshape(-1, *prior.shape)
         measurement = recon.Measurement(operator, y.expand(len(rows), *y.shape[1:]), Gaussian(sigma_y))
-        denoise = guided(prior.denoise, moment(measurement, 1000, 1e-3))
+        denoise = guided(prior.denoise, moment(measurement, 1000, 2e-3))
         with torch.no_grad():
             return recon.sample(denoise, rows, levels, heun, (), torch.zeros_like).flatten(1)
 

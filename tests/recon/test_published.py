@@ -239,6 +239,7 @@ def test_dps():
     to b = 1.
     """
     matrix, zeta = draw(3, D), 0.7
+    matrix /= torch.linalg.matrix_norm(matrix, 2)  # larger operators are scaled down to a norm of 1
     y = draw(B, 3)
     prior = recon.MixturePrior(MEANS, COVARIANCES, WEIGHTS, sde=recon.VP())
     measurement = recon.Measurement(Dense(matrix, (D,), (3,)), y, Gaussian(0.1))

@@ -71,6 +71,53 @@ def test_number_of_network_calls(method, steps):
     assert 0.8 * steps <= post.nfe <= max(steps, 4)
 
 
+@pytest.mark.parametrize(
+    "method, each", [("spectral", 1), ("pigdm", 1), ("dps", 1), ("moment", 4), ("diffpir", 0), ("spectral_draw", 0)]
+)
+def test_number_of_backpropagations(method, each):
+    """One a step for guidance through the prior; three iterations of moment matching cost one each, and its shift one.
+
+    So small a tolerance keeps the iterations from ending early.
+    """
+    problem = field_problem("inpaint", (4, 4))
+    options = {"iterations": 3, "tolerance": 1e-30} if method == "moment" else {}
+    post = recon.reconstruct(problem.measurement, problem.prior, method, steps=6, samples=3, options=options)
+    assert (post.nfe, post.backpropagations) == (6, 6 * each)
+
+
+@pytest.mark.parametrize("step, calls", [(name, 9 if name == "heun" else 10) for name in recon.STEPS])
+@pytest.mark.parametrize("method", ["spectral", "pigdm", "moment"])
+def test_guided_methods_take_any_step(method, step, calls):
+    """The step named is the one of the loop, made for the prior's process; Heun has half the levels."""
+    problem = field_problem("inpaint", (4, 4))
+    post = recon.reconstruct(problem.measurement, problem.prior, method, 10, samples=2, seed=1, options={"step": step})
+    assert post.nfe == calls
+    noise = CounterNoise(1, [0, 0], [0, 1])
+    normalised = problem.measurement.in_units_of(problem.prior).rows([0, 0])
+    levels = default_levels(problem.prior, 5 if step == "heun" else 10)
+    plan = recon.METHODS[method](normalised, problem.prior, 10, noise)
+    start = problem.prior.start(noise(torch.empty(2, 1, 4, 4, dtype=torch.float64)), levels[0])
+    x = recon.sample(plan.denoise, start, levels, recon.STEPS[step].make(problem.prior.sde), (), noise)
+    assert relative(post.samples[:, 0], problem.prior.to_value(x)) < 1e-12
+    unguided = recon.sample_prior(problem.prior, 2, steps=10, seed=1, step=step)
+    assert unguided.shape == (2, 1, 4, 4) and relative(unguided, post.samples[:, 0]) > 1e-3
+
+
+def test_dps_does_not_overshoot_where_the_operator_is_large():
+    """Data in other units, y -> 100 y with A -> 100 A and sigma -> 100 sigma, are the same data."""
+    torch.manual_seed(0)
+    problem = vector_problem()
+    M = problem.M / torch.linalg.matrix_norm(problem.M, 2)
+    found = [
+        recon.reconstruct(
+            recon.Measurement(Dense(c * M, (4,), (len(M),)), c * problem.y[None], Gaussian(0.1 * c)),
+            problem.prior, "dps", steps=20, samples=2,
+        ).samples
+        for c in (1.0, 100.0)
+    ]
+    assert relative(found[1], found[0]) < 1e-3
+
+
 def test_posterior_of_an_image_and_of_a_vector():
     post = recon.reconstruct(measured(2), network_prior(), steps=3, samples=4, seed=9)
     assert post.samples.shape == (4, 2, 1, 8, 8) and post.mean.shape == post.std.shape == (2, 1, 8, 8)
@@ -159,6 +206,10 @@ def test_reconstruct_takes_noise_that_differs_by_element():
         ).nfe
         == 8
     )
+    some = torch.full((4, 4), 0.1)
+    some[1, 2] = 0.0
+    with pytest.raises(ValueError, match="got a noise level of 0 for 1 of 16 data"):
+        recon.reconstruct(with_noise(problem, some), problem.prior, steps=5, samples=2)
     with pytest.raises(ValueError, match="differ between items"):
         recon.reconstruct(with_noise(problem, torch.full((2, 1, 4, 4), 0.1)), problem.prior, steps=5, samples=2)
 
@@ -226,6 +277,7 @@ VECTOR = vector_problem()
             {"method": "dps", "options": {"zetta": 1.0}},
             r"got option 'zetta' for method 'dps'; expected one of \['zeta'\]; did you mean 'zeta'\?",
         ),
+        ({"options": {"step": "huen"}}, "got step 'huen'; expected one of ancestral, euler, heun"),
         ({"steps": 0}, "got steps=0 and samples=8; expected at least 1 of each"),
         ({"samples": 0}, "samples=0"),
         ({"method": "repaint"}, "no mask; expected 'inpaint'; use pigdm"),

@@ -191,6 +191,17 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, dropou
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+def test_an_interrupted_run_ends_after_its_step_and_goes_on_from_there(tmp_path):
+    config, steps = recon.TrainConfig(**{**TINY, "steps": 10}), []
+    recon.train(images(), images(0), config, tmp_path / "whole")
+    arguments = (images(), images(0), config, tmp_path / "parts")
+    recon.train(*arguments, progress=lambda r: steps.append(r["step"]), interrupted=lambda: len(steps) == 4)
+    assert steps == [1, 2, 3, 4] and not (tmp_path / "parts" / "prior.safetensors").exists()
+    recon.train(*arguments, resume=True)
+    whole, parts = (read_tensors(tmp_path / name / "prior.safetensors")[0] for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
 def test_average_of_weights(tmp_path):
     """a <- d a + (1 - d) w with d = 2^(-batch / h), h the half-life in images: at most 0.1 seen + 1."""
     states = []
