@@ -24,7 +24,7 @@ def find(name: str | None) -> Path:
             "add --prior NAME, or --method fbp, tv or pinv, which need none",
         )
     path = data.prior_path(name)
-    data.check_prior_file(path)
+    data.prior_header(path)
     return path
 
 

@@ -18,9 +18,9 @@ MODULES = {
     "measurement": ("MeasurementFile", "is_measurement", "read_measurement", "write_measurement"),
     "outputs": ("atomic_file", "output_file", "output_folder"),
     "paths": ("existing_file", "nearest", "sha256"),
-    "priors": ("bundled_priors", "check_prior_file", "prior_header", "prior_path"),
+    "priors": ("bundled_priors", "prior_header", "prior_path"),
     "reading": ("Image", "read_image", "read_mask"),
-    "result": ("ResultFile", "read_result", "write_result"),
+    "result": ("ResultFile", "read_result", "result_files", "write_result"),
     "samples": ("bundled_samples", "sample_info", "sample_path"),
     "writing": ("write_image", "write_images"),
 }

@@ -40,7 +40,7 @@ DESCRIPTIONS = {
     "zip": "a zip archive",
     "gzip": "a gzip-compressed file",
     "text": "a text file",
-    "empty": "an empty file (0 bytes)",
+    "empty": "an empty file",
     "dicom": "a DICOM file",
     "nifti": "a NIfTI file",
     "unknown": "of no known format",
@@ -124,8 +124,7 @@ def expect(path: str | os.PathLike[str], *kinds: str, as_what: str) -> str:
 
 def describe(kind: str, path: Path) -> str:
     """What a file of this kind is, for people, with its size and, for text, its first words."""
-    size = path.stat().st_size
-    text = DESCRIPTIONS.get(kind, f"a {kind} file") + (f" of {size} bytes" if kind != "empty" else "")
+    text = DESCRIPTIONS.get(kind, f"a {kind} file") + f" ({path.stat().st_size} bytes)"
     if kind == "text":
         with path.open(errors="replace") as stream:
             text += f', starting "{stream.read(60).partition(chr(10))[0].strip()}"'

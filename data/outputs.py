@@ -20,7 +20,7 @@ CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 def output_folder(
     path: PathLike,
     overwrite: bool = False,
-    resume: bool = False,
+    resume: bool | None = None,
     inputs: Iterable[PathLike] = (),
     needed_bytes: int = 0,
 ) -> Path:
@@ -28,7 +28,7 @@ def output_folder(
 
     Args:
         overwrite: results in it may be replaced (other files stay).
-        resume: it holds an earlier run that goes on.
+        resume: it holds an earlier run that goes on; None for results of which no run can go on.
         inputs: files and folders that are read; none of them may be the output.
         needed_bytes: room that the results will take.
 
@@ -45,12 +45,13 @@ def output_folder(
         found = "an empty folder" if path.is_dir() else "no folder"
         raise refused("nothing to resume", path, found, "an earlier run", "start anew without --resume", 3)
     if filled and not (overwrite or resume):
+        going_on = "" if resume is None else "--resume to go on, "
         raise refused(
             "the output folder is not empty",
             path,
             f"a folder holding {listing(path) or 'hidden files'}",
             "a new or empty folder",
-            "--overwrite to replace results in it, --resume to go on, or another -o",
+            f"--overwrite to replace results in it, {going_on}or another -o",
         )
     refuse_closed(path, needed_bytes)
     return path
@@ -81,11 +82,10 @@ def atomic_file(path: PathLike) -> Iterator[Path]:
         InputRefused: E-DISK when the disk is full, E-OUTPUT when nothing may be written there (exit 5).
     """
     path = Path(path)
-    temporary = path.with_name(
-        f".{path.stem}.{os.getpid()}{path.suffix}"
-    )  # the suffix tells writers the format
+    # the suffix tells writers the format
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        begin(temporary)
         yield temporary
         flush(temporary)
         os.replace(temporary, path)
@@ -99,6 +99,15 @@ def atomic_file(path: PathLike) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def begin(path: Path) -> None:
+    """Makes the folders and an empty file, so that a place where none can be made shows before any work."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.touch()
+    except FileNotFoundError as problem:  # /proc and its like deny new files in these words
+        raise PermissionError(errno.EACCES, problem.strerror, str(path)) from problem
 
 
 def flush(path: Path) -> None:

@@ -18,7 +18,7 @@ from data.paths import existing_file, nearest
 
 FOLDER = Path(__file__).parent / "priors"
 FORMAT = 1
-KEYS = ("format", "name", "network", "sde", "units", "shape", "data_std", "sha256")
+KEYS = ("name", "network", "sde", "units", "shape", "data_std", "sha256")
 RECIPES = {
     "pickle": "load it in the repository it is from, and save its weights with safetensors.torch.save_file",
     "torch": "torch.load(file, weights_only=True) where it was made, then safetensors.torch.save_file",
@@ -61,15 +61,6 @@ def prior_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The header of a prior file: network, SDE, units, shape, provenance, training. Its weights are not read.
 
     Raises:
-        InputRefused: as `check_prior_file`.
-    """
-    return check_prior_file(path)
-
-
-def check_prior_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The header of a prior file, after everything has been refused that is not a whole prior.
-
-    Raises:
         InputRefused: E-UNSAFE (exit 7) for files that can carry code, nothing of them is run; E-PRIOR for
             what is no prior, is truncated or altered, or misses keys; E-FILE when there is no such file.
     """
@@ -98,14 +89,15 @@ def check_prior_file(path: str | os.PathLike[str]) -> dict[str, Any]:
             "a header with " + ", ".join(KEYS),
             "use a prior that recon train has written",
         )
-    if header["format"] != FORMAT:
-        found = f"format {header['format']!r}"
-        raise refused(path, found, f"format {FORMAT}", "update recon, or train the prior again")
     return header
 
 
 def stored_header(path: Path) -> dict[str, Any]:
-    """The JSON header in the metadata of a safetensors file, its hash verified."""
+    """The JSON header that recon stores in the metadata of its safetensors files, its hash and format verified.
+
+    Raises:
+        InputRefused: E-PRIOR for what is no such file, is truncated or altered, or of another format.
+    """
     from safetensors import SafetensorError, safe_open
 
     again = "copy or download the file again"
@@ -131,6 +123,9 @@ def stored_header(path: Path) -> dict[str, Any]:
         ) from problem
     if not isinstance(header, dict):
         raise refused(path, f"a header of type {type(header).__name__}", "a JSON object", again)
+    if header.get("format") != FORMAT:
+        found = f"format {header.get('format')!r}"
+        raise refused(path, found, f"format {FORMAT}", "update recon, or train the prior again")
     return header
 
 

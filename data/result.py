@@ -11,9 +11,11 @@ import numpy as np
 
 from data import hdf5
 from data.errors import InputRefused, first_line
+from data.paths import existing_file
 from data.tree import read_tree, write_tree
 
 FORMAT = 1
+NAME = "result.h5"  # in the folder of a reconstruction
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,24 @@ class ResultFile:
     std: np.ndarray | None = None
     samples: np.ndarray | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def result_files(path: str | os.PathLike[str]) -> dict[str, Path]:
+    """The result files that a path stands for: itself, the one in a folder, or those in the folders of a folder.
+
+    Returns:
+        Path by name; a single result has the name "", several those of their folders, in their order.
+
+    Raises:
+        InputRefused: E-FILE when the path leads nowhere or to a folder without results.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return {"": existing_file(path)}
+    inside = {place.parent.name: place for place in sorted(path.glob(f"*/{NAME}"))}
+    if (path / NAME).exists() or not inside:
+        return {"": existing_file(path / NAME)}
+    return inside
 
 
 def write_result(

@@ -1,8 +1,9 @@
 """Posterior sampling for inverse problems with learned diffusion priors. See the README for a first walk."""
 
+from data import bundled_priors
 from recon import metrics
 from recon.analytic import GaussianPrior, MixturePrior
-from recon.checkpoint import bundled_priors, load_prior, save_prior
+from recon.checkpoint import load_prior, save_prior
 from recon.classical import CLASSICAL
 from recon.likelihood import Measurement
 from recon.posterior import Posterior

@@ -19,7 +19,7 @@ import data
 
 READS = [
     data.sniff, data.read_image, data.read_images, lambda path: data.read_mask(path, (16, 16)),
-    data.read_measurement, data.read_result, data.is_measurement, data.has_subsets, data.check_prior_file,
+    data.read_measurement, data.read_result, data.is_measurement, data.has_subsets, data.prior_header,
 ]  # fmt: skip
 HEADS = [
     b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\0\x08\0\0\0", b"MM\0*", b"\x93NUMPY\x01\0v\0",

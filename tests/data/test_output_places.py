@@ -21,7 +21,9 @@ def test_new_and_empty_folders(tmp_path):
 def test_a_filled_folder(tmp_path, refuses):
     (tmp_path / "old.png").touch()
     with refuses("E-OUTPUT", 2, "old.png", "--overwrite", "--resume"):
-        data.output_folder(tmp_path)
+        data.output_folder(tmp_path, resume=False)
+    with refuses("E-OUTPUT", 2, "fix       --overwrite to replace results in it, or another -o"):
+        data.output_folder(tmp_path)  # of these results no run can go on
     assert (
         data.output_folder(tmp_path, overwrite=True) == data.output_folder(tmp_path, resume=True) == tmp_path
     )
@@ -74,6 +76,12 @@ def test_read_only(tmp_path, refuses, monkeypatch):
         data.output_folder(tmp_path / "a")
     with refuses("E-OUTPUT", 5, "cannot be written"):
         data.output_file(tmp_path / "r.h5")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc on this system")
+def test_a_place_that_looks_open_but_takes_no_file(refuses):
+    with refuses("E-OUTPUT", 5, "/proc/r.h5"), data.atomic_file("/proc/r.h5"):
+        pytest.fail("the work began")
 
 
 def test_below_a_file(tmp_path, refuses):

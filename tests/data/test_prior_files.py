@@ -64,9 +64,8 @@ KINDS = [*(f"pickle {protocol}" for protocol in range(6)), "pt", "torchscript", 
 @pytest.mark.parametrize("name", ["a.pkl", "a.pt", "a.pt2", "a.safetensors"])
 def test_code_is_refused_and_never_run(tmp_path, refuses, kind, name):
     (tmp_path / name).write_bytes(dangerous(kind, tmp_path / "canary"))
-    for read in (data.check_prior_file, data.prior_header):
-        with refuses("E-UNSAFE", 7, name, "not opened", "safetensors"):
-            read(tmp_path / name)
+    with refuses("E-UNSAFE", 7, name, "not opened", "safetensors"):
+        data.prior_header(tmp_path / name)
     for read in (data.read_image, data.read_images, data.read_measurement):
         with refuses("E-UNSAFE", 7, name):
             read(tmp_path / name)
@@ -83,13 +82,12 @@ def test_files_of_torch_itself(tmp_path, refuses, legacy):
     torch = pytest.importorskip("torch")
     torch.save({"w": torch.zeros(3)}, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
     with refuses("E-UNSAFE", 7, "weights_only=True" if not legacy else "safetensors"):
-        data.check_prior_file(tmp_path / "a.pt")
+        data.prior_header(tmp_path / "a.pt")
 
 
 def test_a_whole_prior(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(prior())
-    assert data.check_prior_file(tmp_path / "a.safetensors") == HEADER
-    assert data.prior_header(tmp_path / "a.safetensors")["shape"] == [1, 8, 8]
+    assert data.prior_header(tmp_path / "a.safetensors") == HEADER
 
 
 @pytest.mark.parametrize("share", [0.001, 0.02, 0.5, 0.99])
@@ -97,7 +95,7 @@ def test_truncated(tmp_path, refuses, share):
     content = prior()
     (tmp_path / "a.safetensors").write_bytes(content[: int(share * len(content))])
     with refuses("E-PRIOR", 3, f"{int(share * len(content))} bytes"):
-        data.check_prior_file(tmp_path / "a.safetensors")
+        data.prior_header(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -105,7 +103,7 @@ def test_missing_keys_are_named(tmp_path, refuses, key):
     header = {k: v for k, v in HEADER.items() if k != key}
     (tmp_path / "a.safetensors").write_bytes(prior(header))
     with refuses("E-PRIOR", 3, f"without {key}", *header):
-        data.check_prior_file(tmp_path / "a.safetensors")
+        data.prior_header(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +115,7 @@ def test_missing_keys_are_named(tmp_path, refuses, key):
         (prior("{"), "no JSON"),
         (prior("[1]"), "type list"),
         (prior({**HEADER, "format": 2}), "format 2"),
+        (prior({}), "format None"),
         (prior().replace(b"toy", b"boy"), "does not match its hash"),
         (b"<html><body>404", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
@@ -126,20 +125,20 @@ def test_missing_keys_are_named(tmp_path, refuses, key):
 def test_what_is_no_prior(tmp_path, refuses, content, words):
     (tmp_path / "a.safetensors").write_bytes(content)
     with refuses("E-PRIOR", 3, words):
-        data.check_prior_file(tmp_path / "a.safetensors")
+        data.prior_header(tmp_path / "a.safetensors")
 
 
 def test_images_and_measurements_are_no_priors(tmp_path, refuses):
     with refuses("E-PRIOR", 3, "PNG"):
-        data.check_prior_file(data.sample_path("headct-1"))
+        data.prior_header(data.sample_path("headct-1"))
     data.write_images(tmp_path / "a.h5", np.zeros((1, 1, 4, 4)))
     with refuses("E-PRIOR", 3, "HDF5"):
-        data.check_prior_file(tmp_path / "a.h5")
+        data.prior_header(tmp_path / "a.h5")
 
 
 def test_by_name_by_file_by_folder(tmp_path, refuses):
     for name, path in data.bundled_priors().items():
-        assert data.prior_path(name) == path and data.check_prior_file(path)["name"]
+        assert data.prior_path(name) == path and data.prior_header(path)["name"]
     (tmp_path / "prior.safetensors").write_bytes(prior())
     assert data.prior_path(tmp_path) == data.prior_path(tmp_path / "prior.safetensors")
     with refuses("E-PRIOR", 3, "no-such", "recon train"):

@@ -75,7 +75,7 @@ READS = [
     data.read_measurement,
     data.read_result,
     data.sniff,
-    data.check_prior_file,
+    data.prior_header,
 ]
 
 
