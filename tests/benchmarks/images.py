@@ -1,7 +1,8 @@
 """The board of real images: every method on four tasks over held-out head CT slices, beside classical baselines.
 
     python -m tests.benchmarks.images --data headct_64.h5 -o board.jsonl    # measure; a rerun does what is missing
-    python -m tests.benchmarks.images --table board.jsonl                   # print it as Markdown
+    python -m tests.benchmarks.images --table board.jsonl                   # print it as Markdown, every score
+    python -m tests.benchmarks.images --summary board.jsonl                 # one table, the main scores
 
 One row a (task, method, network calls). Images are in [0, 1] (data range 1); slices are spread evenly over the
 validation subset. The baselines get their best: TV is solved to a relative duality gap of 1e-3 (a smaller one changes
@@ -24,7 +25,7 @@ import operators
 import recon
 from recon.classical import CLASSICAL
 from recon.metrics import psnr, ssim
-from tests.benchmarks.table import append_row, read_rows, table
+from tests.benchmarks.table import append_row, read_rows, summary, table
 
 SIZE = (64, 64)
 TUNED_ON = 16  # training slices
@@ -104,6 +105,7 @@ def posterior_row(task: str, method: str, x: Tensor, prior: recon.Prior, steps: 
         return {"samples": samples, "failed": "diverged", "message": str(error)}
     return {
         "calls": post.nfe,
+        "backpropagations": post.backpropagations,
         "samples": samples,
         **image_scores(post.mean, x),
         **image_scores(post.samples[0], x, "_one"),
@@ -153,10 +155,11 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(tasks()))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--output", default="board.jsonl")
-    parser.add_argument("--table", type=Path, help="print the table of a board and stop")
+    parser.add_argument("--table", type=Path, help="print the tables of a board and stop")
+    parser.add_argument("--summary", type=Path, help="print one table of a board's main scores and stop")
     arguments = parser.parse_args()
-    if arguments.table:
-        print(table(read_rows(arguments.table)))
+    if arguments.table or arguments.summary:
+        print(table(read_rows(arguments.table)) if arguments.table else summary(read_rows(arguments.summary)))
         return
     if not arguments.data:
         parser.error("--data is missing: the HDF5 file with the images")

@@ -3,10 +3,8 @@
     python -m tests.benchmarks.laws            # prints Markdown; no Monte Carlo, some minutes
 
 The field is stationary, 8x8, of variance 1 with a red spectrum; noise 0.1. A preset with fixed weights is affine in
-the noises it
-draws, so its mean and covariance are read off exactly (see tests.recon.law). `dps` is not affine (its step has a
-norm in it)
-and is left out; `repaint` takes masks only.
+the noises it draws, so its mean and covariance are read off exactly (see tests.recon.law). `dps` is not affine (its
+step has a norm in it) and is left out; `repaint` takes masks only.
 """
 
 from __future__ import annotations

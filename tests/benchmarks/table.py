@@ -7,6 +7,7 @@ from pathlib import Path
 
 COLUMNS = {  # heading -> key of the row, digits
     "calls": ("calls", 0),
+    "backprops": ("backpropagations", 0),
     "samples": ("samples", 0),
     "PSNR mean": ("psnr", 2),
     "SSIM mean": ("ssim", 3),
@@ -48,6 +49,24 @@ def table(rows: list[dict]) -> str:
             "|---|" + "---:|" * len(COLUMNS),
             *map(_line, of_task),
         ]
+    return "\n".join(lines)
+
+
+def summary(rows: list[dict]) -> str:
+    """One Markdown table for all tasks, a line a method and number of calls.
+
+    Cells hold the PSNR of the mean / of one sample / the coverage. The lines are ordered by the PSNR of the mean on the first task; baselines have one number.
+    """
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    cells: dict[tuple, dict[str, str]] = {}
+    for row in sorted(rows, key=lambda r: (tasks.index(r["task"]), -r.get("psnr", -1e9))):
+        line = cells.setdefault((row["method"], row["steps"], row["samples"]), {})
+        scores = [f"{row[key]:.2f}" for key in ("psnr", "psnr_one", "coverage") if key in row]
+        line[row["task"]] = " / ".join(scores) or row.get("failed", "")
+    lines = ["| method | calls | samples | " + " | ".join(tasks) + " |", "|---|---:|---:|" + "---|" * len(tasks)]
+    for (method, steps, samples), line in cells.items():
+        scores = " | ".join(line.get(task, "") for task in tasks)
+        lines.append(f"| `{method}` | {steps or ''} | {samples or ''} | {scores} |")
     return "\n".join(lines)
 
 

@@ -54,6 +54,12 @@ def test_rows_are_measured_once_and_a_torn_one_again(board, capsys):
     board("--table", str(board.output))
     printed = capsys.readouterr().out
     assert printed == table(again) + "\n" and "**downsample** (2 slices)" in printed
+    board("--summary", str(board.output))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| method | calls | samples | inpaint | downsample |" and len(lines) == 5
+    [pigdm] = [line.split(" | ") for line in lines if line.startswith("| `pigdm` | 3 | 2 |")]
+    row = again[-1]
+    assert pigdm[4] == f"{row['psnr']:.2f} / {row['psnr_one']:.2f} / {row['coverage']:.2f} |"
 
 
 def test_scores_are_those_of_the_images(board):
