@@ -5,6 +5,7 @@ from recon import metrics
 from recon.analytic import GaussianPrior, MixturePrior
 from recon.checkpoint import load_prior, save_prior
 from recon.classical import CLASSICAL
+from recon.density import Density, decode, encode, log_density
 from recon.likelihood import Measurement
 from recon.posterior import Posterior
 from recon.presets import METHODS
@@ -23,6 +24,7 @@ __all__ = [
     "STEPS",
     "VE",
     "VP",
+    "Density",
     "GaussianPrior",
     "Measurement",
     "Method",
@@ -34,7 +36,10 @@ __all__ = [
     "TrainConfig",
     "Units",
     "bundled_priors",
+    "decode",
+    "encode",
     "load_prior",
+    "log_density",
     "metrics",
     "reconstruct",
     "sample",
