@@ -1,9 +1,8 @@
 """Posterior sampling for inverse problems with learned diffusion priors. See the README for a first walk."""
 
-from data import bundled_priors
 from recon import metrics
 from recon.analytic import GaussianPrior, MixturePrior
-from recon.checkpoint import load_prior, save_prior
+from recon.checkpoint import bundled_priors, load_prior, save_prior
 from recon.classical import CLASSICAL
 from recon.density import Density, decode, encode, log_density
 from recon.likelihood import Measurement

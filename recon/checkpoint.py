@@ -8,30 +8,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import tempfile
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from data.errors import InputRefused
-from data.outputs import atomic_file
-from data.priors import FORMAT, prior_header, prior_path, stored_header
 from recon.networks import NETWORKS
 from recon.prior import Prior, ScorePrior, Units
 from recon.sde import SDES
 
-
-@contextmanager
-def plainly(kind: type[Exception]) -> Iterator[None]:
-    """A refusal of the file readers as the plain exception that this package promises, in the same words."""
-    try:
-        yield
-    except InputRefused as refusal:
-        raise kind(refusal.sentence) from None
+FORMAT = 1
+BUNDLED = Path(__file__).resolve().parent.parent / "data" / "priors"
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:
@@ -44,6 +35,27 @@ def fingerprint(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside, flush to the disk, then replace: the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        mask = os.umask(0)  # the only way to read it
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
     """Save tensors and a JSON header as one safetensors file, atomically, with hashes of both."""
     tensors = {
@@ -52,18 +64,32 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
     }
     header = {"format": FORMAT, **header, "sha256": fingerprint(tensors)}
     text = json.dumps(header, sort_keys=True)
-    content = save(tensors, {"recon": text, "recon_sha256": hashlib.sha256(text.encode()).hexdigest()})
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(content)
+    write_atomically(path, save(tensors, {"recon": text, "recon_sha256": hashlib.sha256(text.encode()).hexdigest()}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     """Load what `write_tensors` saved; ValueError when the file is not whole and unaltered."""
-    with plainly(ValueError):
-        header = stored_header(path)
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if fingerprint(tensors) != header.get("sha256"):
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(
+            f"got {path}, which is no whole safetensors file ({error}); expected a prior written by "
+            "`recon train`; copy the file again from where it came"
+        ) from None
+    if "recon" not in metadata:
+        raise ValueError(
+            f"got {path} with metadata keys {sorted(metadata)}; expected the key 'recon'; "
+            "only priors written by this toolkit are read"
+        )
+    text = metadata["recon"]
+    if hashlib.sha256(text.encode()).hexdigest() != metadata.get("recon_sha256"):
+        raise ValueError(f"got {path} with an altered header; expected its stored hash; copy the file again")
+    header = json.loads(text)
+    if header["format"] != FORMAT:
+        raise ValueError(f"got {path} in format {header['format']}; expected format {FORMAT}; update recon")
+    if fingerprint(tensors) != header["sha256"]:
         raise ValueError(f"got {path} with altered weights; expected its stored hash; copy the file again")
     return tensors, header
 
@@ -93,6 +119,11 @@ def save_prior(path: str | Path, prior: ScorePrior, *, half: bool = True) -> Non
     )
 
 
+def bundled_priors() -> dict[str, Path]:
+    """Names and files of the priors that come with the package."""
+    return {path.stem: path for path in sorted(BUNDLED.glob("*.safetensors"))}
+
+
 def load_prior(name: str | Path, device: torch.device | str = "cpu") -> Prior:
     """A prior by its bundled name, its file, or the folder that `recon train` wrote; ready to use, not training.
 
@@ -100,12 +131,23 @@ def load_prior(name: str | Path, device: torch.device | str = "cpu") -> Prior:
         FileNotFoundError: there is no such prior; the message lists the bundled names.
         ValueError: the file is altered, truncated, of another kind, or does not fit the network it names.
     """
-    with plainly(FileNotFoundError):
-        path = prior_path(name)
-    with plainly(ValueError):
-        prior_header(path)
+    path = bundled_priors().get(str(name), Path(name))
+    path = path / "prior.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"got prior {str(name)!r}; expected a file, a folder with prior.safetensors, or one of "
+            f"{sorted(bundled_priors())}"
+        )
+    if path.suffix != ".safetensors":
+        raise ValueError(f"got {path}; expected a .safetensors file; other formats can execute code and are not opened")
     tensors, header = read_tensors(path)
-    network = NETWORKS[header["network"]["name"]](**header["network"]["arguments"])
+    missing = {"network", "sde", "units", "shape", "data_std"} - set(header)
+    if missing:
+        raise ValueError(
+            f"got {path} without {sorted(missing)} in its header; expected a prior, not another checkpoint"
+        )
+    kind, *arguments = header["network"]["name"], header["network"]["arguments"]
+    network = NETWORKS[kind](**arguments[0])
     try:
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     except RuntimeError as error:

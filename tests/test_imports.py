@@ -1,4 +1,4 @@
-"""Import arrows run one way: recon -> operators and data, cli -> all; operators and data import none of ours."""
+"""Import arrows run one way: recon -> operators, cli -> all; operators and data import none of ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OURS = {"operators", "recon", "data", "cli"}
 NUMERIC = {"torch", "numpy", "scipy", "skimage"}
 ALLOWED = {
     "operators": NUMERIC,
-    "recon": NUMERIC | {"operators", "data", "safetensors", "pydantic"},
+    "recon": NUMERIC | {"operators", "safetensors", "pydantic"},
     "data": {"numpy", "scipy", "skimage", "h5py", "PIL", "tifffile", "safetensors", "matplotlib"},
     "cli": NUMERIC | OURS | {"typer", "rich", "jinja2", "matplotlib", "pydantic"},
 }

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import recon
-from recon.checkpoint import fingerprint, read_tensors, save_prior, write_tensors
+from recon.checkpoint import fingerprint, read_tensors, save_prior, write_atomically, write_tensors
 from recon.networks import UNet
 from recon.prior import ScorePrior, Units
 
@@ -85,21 +85,24 @@ def test_any_flipped_bit_is_refused(saved):
         altered = bytearray(content)
         altered[place] ^= 1 << generator.randrange(8)
         saved.write_bytes(bytes(altered))
-        with pytest.raises(ValueError, match="expected .*(again|prior)"):
+        with pytest.raises(ValueError, match="expected") as caught:
             recon.load_prior(saved)
+        assert "copy the file again" in str(caught.value) or "only priors written by this toolkit" in str(
+            caught.value
+        ), place
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, 0.5, 0.999])
 def test_a_truncated_file_is_refused(saved, keep):
     content = saved.read_bytes()
     saved.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
-    with pytest.raises(ValueError, match="expected a (whole )?safetensors file"):
+    with pytest.raises(ValueError, match="no whole safetensors file"):
         recon.load_prior(saved)
 
 
 def test_a_longer_file_is_refused(saved):
     saved.write_bytes(saved.read_bytes() + b"\0")
-    with pytest.raises(ValueError, match="expected a whole safetensors file"):
+    with pytest.raises(ValueError, match="no whole safetensors file"):
         recon.load_prior(saved)
 
 
@@ -114,23 +117,25 @@ class Trap:
 def test_pickles_are_refused_unopened(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(ValueError, match="a Python pickle, .* expected a safetensors file, which holds numbers only"):
+    with pytest.raises(
+        ValueError, match=r"expected a .safetensors file; other formats can execute code and are not opened"
+    ):
         recon.load_prior(path)
 
 
 def test_a_pickle_by_another_name_is_refused_unopened(tmp_path):
     path = tmp_path / "prior.safetensors"
     path.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(ValueError, match="a Python pickle"):
+    with pytest.raises(ValueError, match="no whole safetensors file"):
         recon.load_prior(path)
     torch.save({"weight": torch.zeros(3)}, path)
-    with pytest.raises(ValueError, match="a PyTorch file with a pickle inside"):
+    with pytest.raises(ValueError, match="no whole safetensors file"):
         recon.load_prior(path)
 
 
 def test_a_missing_prior_names_what_there_is():
     with pytest.raises(
-        FileNotFoundError, match="got no-such-prior: neither .*; expected a .safetensors file, or one of: headct"
+        FileNotFoundError, match=r"got prior 'no-such-prior'; expected a file, a folder .*, or one of \["
     ):
         recon.load_prior("no-such-prior")
 
@@ -138,10 +143,10 @@ def test_a_missing_prior_names_what_there_is():
 def test_files_of_other_makers_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, path)
-    with pytest.raises(ValueError, match="with no keys; expected the key 'recon'"):
+    with pytest.raises(ValueError, match=r"metadata keys \[\]; expected the key 'recon'"):
         recon.load_prior(path)
     save_file({"weight": torch.zeros(3)}, path, {"recon": json.dumps({"format": 1})})
-    with pytest.raises(ValueError, match="a header that does not match its hash; expected an unaltered file"):
+    with pytest.raises(ValueError, match="altered header"):
         recon.load_prior(path)
 
 
@@ -149,7 +154,7 @@ def test_checkpoints_of_another_kind_or_network_are_refused(tmp_path):
     path, prior = tmp_path / "p.safetensors", small_prior()
     write_tensors(path, {"weight": torch.zeros(3)}, {"step": 3})
     assert read_tensors(path)[1]["step"] == 3
-    with pytest.raises(ValueError, match="a header without name, network, sde, units, shape, data_std"):
+    with pytest.raises(ValueError, match=r"without \['data_std', 'network', 'sde', 'shape', 'units'\] in its header"):
         recon.load_prior(path)
     prior.header["network"] = {"name": "unet", "arguments": {**ARGUMENTS, "widths": [8]}}
     save_prior(path, prior)
@@ -162,7 +167,7 @@ def test_a_later_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("recon.checkpoint.FORMAT", 2)
     save_prior(path, small_prior())
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="format 2; expected format 1; update recon"):
+    with pytest.raises(ValueError, match="in format 2; expected format 1; update recon"):
         recon.load_prior(path)
 
 
@@ -180,10 +185,10 @@ def test_fingerprint_sees_names_types_shapes_and_values():
 
 
 def test_writing_replaces_whole_files_only(tmp_path, monkeypatch):
-    path = tmp_path / "deep" / "file.safetensors"
-    write_tensors(path, {"weight": torch.zeros(3)}, {"step": 1})
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("torn off")))
-    with pytest.raises(OSError, match="torn off"):
-        write_tensors(path, {"weight": torch.ones(3)}, {"step": 2})
-    assert read_tensors(path)[1]["step"] == 1
-    assert [p.name for p in path.parent.iterdir()] == ["file.safetensors"]
+    path = tmp_path / "deep" / "file"
+    write_atomically(path, b"old")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
