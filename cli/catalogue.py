@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+STEPS = 50
+
 OPERATORS = {
     "identity": "y = x: denoising",
     "inpaint": "some pixels: --keep SHARE, --mask FILE (white = kept), --box TOP,LEFT,HEIGHT,WIDTH (hidden)",
@@ -32,3 +34,8 @@ SDES = {
     "ve": "variance exploding",
     "subvp": "sub-variance preserving",
 }
+
+
+def names(entries: dict[str, str]) -> str:
+    """The names of a list, for help texts."""
+    return ", ".join(entries)

@@ -1,4 +1,4 @@
-"""`recon demo`: a real image, degraded and reconstructed, offline and in under a minute."""
+"""`recon demo`: a real image, degraded and reconstructed, offline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TASKS = {
 
 def demo(
     output: o.Output = Path("recon-demo"), prior: o.Prior = "headct-64", samples: o.Samples = 8,
-    method: o.Method = None, steps: o.Steps = None, device: o.Device = None, overwrite: o.Overwrite = False,
+    method: o.Sampler = None, steps: o.Steps = None, device: o.Device = None, overwrite: o.Overwrite = False,
     json: o.Json = False,
 ) -> None:
     """Degrade a bundled real head CT image in two ways, reconstruct it, and write pictures and a report.
@@ -24,28 +24,31 @@ def demo(
     Example: recon demo -o out/
     """
     import data
-    from cli import fit, measure, priors, restore, results, spec
+    from cli import catalogue, fit, measure, priors, restore, results, spec
     from cli import output as out
     from cli.run_record import Run, show
 
+    if method is not None:
+        spec.known("method", method, list(catalogue.METHODS))
     image, path = data.sample_path(IMAGE), priors.find(prior)
     run = Run("demo", {"image": IMAGE, "prior": prior, "output": output})
     with out.folder(output, overwrite, []) as folder, run.hearing():
-        plan = restore.plan(method, steps, samples, SEED, None, device)
+        plan = restore.plan(method, steps, samples, SEED, None, device, [])
         network = priors.load(path, plan.device)
-        run.begin(**asdict(plan))
+        header = priors.facts(network.header)
+        run.begin(**asdict(plan), trained_on=header.get("trained on"))
         values = data.read_image(image).values[None]
         run.hash_inputs([image, path])
         finished = []
         for name, (title, operator, flags, rivals) in TASKS.items():
-            flags = spec.OperatorFlags(**flags)
-            task, stored = measure.simulated(values, operator, flags, NOISE, SEED, network.unit)
-            data.write_measurement(folder / f"{name}_measurement.h5", **stored)
+            task, stored = measure.simulated(
+                values, operator, spec.OperatorFlags(**flags), NOISE, SEED, network.unit
+            )
             with run.clock(name):
                 result = restore.posterior(task, network, plan)
-                beside = {shown: restore.classical(task, rival).estimate for shown, rival in rivals.items()}
-            finished.append(results.Finished(task, result, fit.value_range(network), title, name, beside))
-        title, header = "A real head CT slice, degraded and reconstructed", priors.facts(network.header)
-        record = results.publish(folder, title, finished, header, run)
-    again = f"next: recon reconstruct {output / 'ct_measurement.h5'} --prior {prior} --samples 4 -o again/"
+                beside = {shown: restore.classical(task, rival, {}).estimate for shown, rival in rivals.items()}
+            scale = fit.value_range(network)
+            finished.append(results.Finished(task, result, scale, title, name, beside, stored))
+        record = results.publish(folder, "A real head CT slice, degraded and reconstructed", finished, header, run)
+    again = f"next: recon reconstruct {output / 'ct/measurement.h5'} --prior {prior} --samples 4 -o again/"
     show(record, json, [output / "report.html", output / "overview.png", again])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import data
-from cli import catalogue, priors
+from cli import catalogue, methods, priors
 from cli.errors import nearest
 from cli.run_record import versions
 from data.errors import InputRefused
 from data.hdf5 import opened
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TOPICS = {
     "operators": catalogue.OPERATORS,
@@ -40,7 +43,7 @@ def bundled() -> dict[str, str]:
     found = {}
     for name, path in data.bundled_priors().items():
         facts = priors.facts(data.prior_header(path))
-        parts = [facts.get(key) for key in ("images", "unit", "process", "licence")]
+        parts = [facts.get(key) for key in ("trained on", "unit", "process", "licence")]
         found[name] = ", ".join(filter(None, [*parts, f"{path.stat().st_size / 1e6:.1f} MB"]))
     return found
 
@@ -51,13 +54,15 @@ def topic(name: str) -> dict[str, Any]:
         return {"priors": bundled()}
     if name in TOPICS:
         return {name: TOPICS[name]}
+    if name in TOPICS["methods"]:
+        return {"methods": {name: TOPICS["methods"][name]}, "--option NAME=VALUE": options(name)}
     for kind, entries in TOPICS.items():
         if name in entries:
             return {kind: {name: entries[name]}}
     if name in data.bundled_priors():
         return {name: prior(data.bundled_priors()[name])}
     if Path(name).exists():
-        return {name: file(Path(name))}
+        return files(Path(name))
     known = [
         *TOPICS,
         "priors",
@@ -74,6 +79,14 @@ def topic(name: str) -> dict[str, Any]:
     )
 
 
+def options(method: str) -> dict[str, str]:
+    """The options of a method with their defaults."""
+    return {
+        name: "chosen by the method" if value is None else str(value)
+        for name, value in methods.defaults(method).items()
+    }
+
+
 def prior(path: Path) -> dict[str, str]:
     """Header of a prior, without its weights."""
     header = data.prior_header(path)
@@ -87,13 +100,18 @@ def prior(path: Path) -> dict[str, str]:
     return found
 
 
+def files(path: Path) -> dict[str, dict[str, str]]:
+    """What a file is, and what would be done with it; for a folder of ours, the files in it that matter."""
+    if not path.is_dir():
+        return {str(path): file(path)}
+    if (path / "prior.safetensors").exists():
+        return {str(path): prior(path / "prior.safetensors")}
+    inside = {str(path / name): result(found) for name, found in data.result_files(path).items()}
+    return inside or {str(path): images(path, "folder")}
+
+
 def file(path: Path) -> dict[str, str]:
-    """What a file is, and what would be done with it; for a folder of ours, the file in it that matters."""
-    if path.is_dir():
-        known = (path / name for name in ("result.h5", "prior.safetensors"))
-        path = next((inside for inside in known if inside.exists()), path)
-    if path.is_dir():
-        return images(path, "folder")
+    """What a single file is."""
     kind = data.sniff(path)
     if kind == "safetensors":
         return prior(path)
@@ -130,6 +148,7 @@ def result(path: Path) -> dict[str, str]:
         "samples": str(0 if stored.samples is None else len(stored.samples)),
         "method": str(stored.attrs.get("method", "not stated")),
         "network calls": str(stored.attrs.get("nfe", "not stated")),
+        "fit to the data": ", ".join(stored.attrs.get("verdict", ["not stated"])),
         "truth": "stored" if "truth" in stored.attrs else "not stored",
     }
 
@@ -145,10 +164,17 @@ def measurement(path: Path) -> dict[str, str]:
         "operator": stored.operator["name"],
         "parameters": ", ".join(f"{key} {value}" for key, value in scalars.items()),
         "y": " x ".join(str(n) for n in stored.y.shape) + f", {stored.y.min():.4g} .. {stored.y.max():.4g}",
-        "noise": f"{stored.noise['model']}, sigma {stored.noise['sigma']:.4g}",
+        "noise": f"{stored.noise['model']}, sigma {span(stored.noise['sigma'])}",
         "truth": "stored" if stored.x is not None else "not stored",
         "unit": stored.unit or "not stated",
     }
+
+
+def span(level: float | np.ndarray) -> str:
+    """A noise level, or the range of many."""
+    if isinstance(level, float):
+        return f"{level:.4g}"
+    return f"{level.min():.4g} .. {level.max():.4g} ({' x '.join(map(str, level.shape))} values)"
 
 
 def lines(found: dict[str, Any]) -> list[str]:

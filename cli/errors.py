@@ -10,6 +10,7 @@ error E-RANGE: values outside the range of the prior
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import version
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -27,6 +29,10 @@ from data.errors import InputRefused
 OK, BUG, USAGE, INPUT, NUMERICAL, RESOURCES, PARTLY, SAFETY = range(8)
 INTERRUPTED, TERMINATED = 130, 143
 UsageError = typer.BadParameter.__mro__[1]  # typer names only the subclass in public
+FLAGS = (  # parameters of the library that are flags of the same name
+    "angles", "detectors", "keep", "mask", "box", "std", "kernel", "motion", "boundary", "factor", "steps", "samples",
+    "seed", "batch_size", "method", "device",
+)  # fmt: skip
 
 
 class Terminated(KeyboardInterrupt):
@@ -46,12 +52,29 @@ def nearest(name: str, known: list[str]) -> str:
 
 @contextmanager
 def refusing(code: str, title: str, where: str, exit_code: int, fix: str = "") -> Iterator[None]:
-    """Turns the library's `ValueError("got X; expected Y; remedy")` into an error of the command."""
+    """Turns the library's `ValueError("got X; expected Y; remedy")` into an error of the command.
+
+    A usage error is about flags, so it speaks of flags where the library speaks of arguments.
+    """
     try:
         yield
     except (ValueError, TypeError) as error:
-        found, expected, remedy = split(str(error))
+        text = in_flags(str(error)) if exit_code == USAGE else str(error)
+        found, expected, remedy = split(text)
         raise InputRefused(code, title, where, found, expected, fix or remedy, exit_code=exit_code) from error
+
+
+def flag(name: str) -> str:
+    """The flag of a parameter: `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def in_flags(text: str) -> str:
+    """The library's Python words as a command line has them: `keep=0.4` is `--keep 0.4`, "`std`" is --std."""
+    names = "|".join(FLAGS)
+    text = re.sub(rf"\b({names})=(?=\S)", lambda match: flag(match[1]) + " ", text)
+    text = re.sub(rf"`({names})\b[^`]*`", lambda match: flag(match[1]), text)
+    return text.replace("A.pinv(y)", "--method pinv")
 
 
 def split(text: str) -> tuple[str, str, str]:
@@ -112,20 +135,46 @@ def explain(error: BaseException) -> InputRefused:
 
 def bad_usage(error: Exception) -> InputRefused:
     """A wrong command line, from the parser's own exception."""
-    context, name = getattr(error, "ctx", None), getattr(getattr(error, "param", None), "name", None)
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     command = context.command_path if context else "recon"
-    if context and name in (context.default_map or {}):
+    if parameter is None:
+        expected = "a command line as in its help"
+        return usage("wrong command line", command, error.format_message(), expected, f"{command} --help")
+    name, verb = parameter.name, inspect.unwrap(context.command.callback)
+    expected, default = accepted(verb, name), inspect.signature(verb).parameters[name].default
+    if name in (context.default_map or {}):
         from cli.config import line_of
 
         where, found = line_of(context.obj, name), f"{name} = {context.default_map[name]!r}"
-        return usage("wrong value in the configuration", where, found, error.message, "mend the value")
-    return usage(
-        "wrong command line",
-        command,
-        error.format_message(),
-        "a command line as in its help",
-        f"{command} --help",
-    )
+        return usage("wrong value in the configuration", where, found, expected, "mend the value")
+    typed = next((problem["input"] for problem in problems(error)), None)
+    found = error.format_message() if typed is None else f"{parameter.opts[-1]} {typed}"
+    name, see = parameter.opts[-1], f"see `{command} --help`"
+    if default is inspect.Parameter.empty:
+        return usage("wrong command line", command, found, expected, see)
+    fix = f"leave {name} out" if default is None else f"{name} {default}"
+    return usage("wrong command line", command, found, expected, f"{fix}, or {see}")
+
+
+def problems(error: BaseException) -> list[dict[str, Any]]:
+    """What the validator behind a parser's error says, where there is one."""
+    listed = getattr(error.__cause__, "errors", None)
+    return listed() if listed else []
+
+
+def accepted(verb: Any, name: str) -> str:
+    """The values that a parameter of a command takes, in words, from its annotation."""
+    kind, info = get_args(get_type_hints(verb, include_extras=True)[name])
+    parts = get_args(kind)
+    kind = parts[0] if type(None) in parts else kind  # `int | None` is an int that may be left out
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    number = {int: "a whole number", float: "a number"}.get(kind)
+    if number is None:
+        return info.help
+    if info.max is not None:
+        return f"{number} from {info.min} to {info.max}"
+    return f"{number}, {info.min} or more" if info.min is not None else number
 
 
 def is_memory(error: BaseException) -> bool:

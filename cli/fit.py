@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cli.measure import Task
+from cli.priors import facts
 from cli.run_record import Run
 from data.checks import OVERSHOOT, RANGES, range_remedy
 from data.errors import InputRefused
@@ -23,7 +24,9 @@ def for_prior(task: Task, prior: Prior, where: str, run: Run) -> Task:
         task = replace(task, unit=prior.unit)
     size, trained = task.measurement.operator.in_shape[-2:], prior.shape[-2:]
     if prior.any_size and size != trained:
-        run.note(f"prior {prior.name} was trained at {trained[0]} x {trained[1]}, not {size[0]} x {size[1]}")
+        images = facts(prior.header).get("trained on", "images")
+        known, found = (f"{n[0]} x {n[1]}" for n in (trained, size))
+        run.note(f"prior {prior.name} was trained at {known}, not {found}, on: {images}")
     return fitted(task, fitting_size(task.measurement.operator.in_shape[-2:], prior), where, run)
 
 
@@ -50,7 +53,7 @@ def fitted(task: Task, size: tuple[int, int], where: str, run: Run) -> Task:
             where,
             f"{height} x {width}",
             f"{size[0]} x {size[1]}",
-            f"measure or simulate at {size[0]} x {size[1]}, or take another prior",
+            f"measure a picture of {size[0]} x {size[1]} (pad or crop it before), or take another prior",
         )
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     border = (left, size[1] - width - left, top, size[0] - height - top)
@@ -117,7 +120,8 @@ def check_range(
 def check_channels(found: int, prior: Prior, where: str) -> None:
     """Refuses an image with other channels than the prior's."""
     if found != prior.shape[0]:
-        fix = "--to-gray" if prior.shape[0] == 1 else f"a prior for {found}-channel images"
+        grey = "--to-gray, of `recon simulate` if that made a measurement file"
+        fix = grey if prior.shape[0] == 1 else f"a prior for {found}-channel images"
         raise InputRefused(
             "E-CHANNELS",
             "channels do not fit the prior",

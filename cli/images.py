@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,13 +29,23 @@ class Selection:
     max_pixels: int = MANY
 
 
-def images(path: Path, wanted: Selection, run: Run) -> tuple[np.ndarray, str]:
-    """Images (N, C, H, W) float32 and their unit."""
+@dataclass(frozen=True)
+class Pictures:
+    """Images (N, C, H, W) float32, their unit, and the standard deviation of their rounding, None where not known."""
+
+    values: np.ndarray
+    unit: str
+    rounding: float | None
+
+
+def images(path: Path, wanted: Selection, run: Run) -> Pictures:
+    """The images that are wanted; rounding to steps of 1 / n has standard deviation 1 / (n sqrt(12))."""
     found = data.read_images(path, wanted.subset, wanted.to_gray, max_pixels=wanted.max_pixels)
     for note in found.notes:
         run.note(note)
     values = found.values[chosen(wanted.items, len(found.values))]
-    return (values / np.float32(found.value_max)).astype(np.float32), found.unit
+    rounding = 1 / (found.value_max * sqrt(12)) if found.value_max > 1 else None
+    return Pictures((values / np.float32(found.value_max)).astype(np.float32), found.unit, rounding)
 
 
 def chosen(items: str | None, count: int) -> slice:
@@ -83,7 +94,7 @@ def reference(path: Path | None, wanted: Selection, stored: ResultFile, where: P
         found = found[chosen(wanted.items, len(found))]
         found = found[:, None] if found.ndim == 3 else found
     else:
-        found, _ = images(path, wanted, run)
+        found = images(path, wanted, run).values
     if found.shape != shape:
         fix = "choose the same images with --items and --subset, or --to-gray"
         raise InputRefused(

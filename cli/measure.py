@@ -11,7 +11,7 @@ import numpy as np
 import data
 from cli import spec
 from cli.errors import INPUT, USAGE, refusing, usage
-from cli.images import Selection, chosen, images
+from cli.images import Pictures, Selection, chosen, images
 from cli.run_record import Run
 from data.errors import InputRefused
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from recon import Measurement
 
-QUANTISATION = 1 / 255
 MEASUREMENT = 2**32 - 1  # the sample number of measurement noise
+FLAT = 0.02  # share of the range of a picture within which values count as one
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ class Task:
         truth: (B, C, H, W) where the file stores it.
         unit: unit of the image's values, "" if unknown.
         window: (top, left, height, width) of the image inside the padded one, or None.
+        assumed: whether nobody stated the noise level.
     """
 
     measurement: Measurement
     truth: np.ndarray | None
     unit: str
     window: tuple[int, int, int, int] | None = None
+    assumed: bool = False
 
     def crop(self, images: np.ndarray) -> np.ndarray:
         """(..., H, W) without the padding."""
@@ -48,29 +50,13 @@ class Task:
         return images[..., top : top + height, left : left + width]
 
 
-def from_file(
-    path: Path,
-    noise: str | None,
-    operator: str | None,
-    flags: spec.OperatorFlags,
-    items: str | None,
-    run: Run,
-) -> Task:
+def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Task:
     """The measurement of an HDF5 file, which is enough to reconstruct from."""
     import torch
 
     import recon
     from operators import OPERATORS, Gaussian
 
-    given = [f"--{name}" for name in flags.given()] + ["--operator"] * (operator is not None)
-    if given:
-        raise usage(
-            "a measurement file brings its own operator",
-            str(path),
-            ", ".join(given),
-            "no operator flags",
-            "remove them, or simulate another measurement",
-        )
     stored = data.read_measurement(path)
     name = stored.operator["name"]
     if name not in OPERATORS:
@@ -159,8 +145,8 @@ def from_image(
             "HDF5 as `recon simulate` writes it",
             f"recon simulate {path.name} --operator ct --angles 60 --noise 1% -o scan.h5",
         )
-    values, unit = images(path, wanted, run)
-    size = values.shape[-2:]
+    pictures = images(path, wanted, run)
+    size = pictures.values.shape[-2:]
     factor = (flags.factor or 1) if operator == "downsample" else 1
     built = spec.build(operator, flags, (size[0] * factor, size[1] * factor), seed)
     if tuple(built.out_shape) != tuple(size):
@@ -171,11 +157,36 @@ def from_image(
             " x ".join(str(n) for n in built.out_shape),
             "correct the operator's parameters",
         )
-    y = torch.from_numpy(values)
+    y = torch.from_numpy(pictures.values)
     if operator == "inpaint":
+        note_inverted(pictures.values, built.measured.numpy(), run)
         y = built(y)
-    level = spec.sigma(noise, float(y.abs().max())) if noise is not None else QUANTISATION
-    if noise is None:
-        run.note(f"no --noise given: sigma {level:.4f} (one step of 8-bit values) is assumed")
+    level = spec.sigma(noise, float(y.abs().max())) if noise is not None else rounding(pictures, path, run)
     with refusing("E-USAGE", "noise level cannot be used", "--noise", USAGE):
-        return Task(recon.Measurement(built, y, Gaussian(level)), None, unit)
+        return Task(recon.Measurement(built, y, Gaussian(level)), None, pictures.unit, assumed=noise is None)
+
+
+def rounding(pictures: Pictures, path: Path, run: Run) -> float:
+    """The noise level of a picture of which nothing is stated: that of the steps in which its values are stored."""
+    if pictures.rounding is None:
+        raise usage(
+            "how noisy is this image?",
+            str(path),
+            "values that are stored without steps, and no --noise",
+            "the standard deviation of their noise",
+            "--noise 1%, or as much as it is",
+        )
+    run.note(f"no --noise given: sigma {pictures.rounding:.3g} is assumed, the rounding of the stored values")
+    return pictures.rounding
+
+
+def note_inverted(images: np.ndarray, kept: np.ndarray, run: Run) -> None:
+    """Notes a mask that keeps one value and hides the picture: it may be the wrong way round.
+
+    Args:
+        images: (B, C, H, W).
+        kept: (H, W), bool.
+    """
+    seen, hidden = images[..., kept], images[..., ~kept]
+    if hidden.size and np.ptp(seen) <= FLAT * np.ptp(hidden):
+        run.note("all that the mask keeps has one value, and the picture is hidden: is it inverted? White is kept.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import config
+from cli import catalogue, config
 
 OPERATOR, OUTPUT, RUNNING = "How the data were measured", "Output", "Running"
 MANY = 100_000_000  # pixels of one image, the limit of the readers
@@ -15,12 +15,30 @@ MANY = 100_000_000  # pixels of one image, the limit of the readers
 Prior = Annotated[
     str | None, typer.Option(help="Name of a bundled prior (`recon info priors`) or a .safetensors file.")
 ]
-Method = Annotated[
-    str | None, typer.Option(help="Sampler preset, or fbp, tv, pinv; default: the toolkit's own choice.")
+Sampler = Annotated[
+    str | None,
+    typer.Option("--method", help=f"{catalogue.names(catalogue.METHODS)} (`recon info methods`); default: the first."),
 ]
-Steps = Annotated[int | None, typer.Option(min=1, help="Network calls for each sample; default 50.")]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Sampler: {catalogue.names(catalogue.METHODS)}; or without a prior: "
+        f"{catalogue.names(catalogue.CLASSICAL)} (`recon info methods`); default: the first."
+    ),
+]
+MethodOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", metavar="NAME=VALUE", help="Setting of the method, like zeta=0.5 (`recon info METHOD`); repeatable."
+    ),
+]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help=f"Network calls for each sample; default {catalogue.STEPS}.")
+]
 Samples = Annotated[int, typer.Option(min=1, help="Draws from the posterior for each item.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.", rich_help_panel=RUNNING)]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**64 - 1, help="Seed of every random number.", rich_help_panel=RUNNING)
+]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -55,12 +73,23 @@ Overwrite = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT)]
 
 Operator = Annotated[
-    str | None, typer.Option(help="identity, inpaint, blur, downsample, ct.", rich_help_panel=OPERATOR)
+    str | None, typer.Option(help=f"{catalogue.names(catalogue.OPERATORS)}.", rich_help_panel=OPERATOR)
 ]
-Noise = Annotated[
+NoiseToAdd = Annotated[
+    str,
+    typer.Option(
+        "--noise",
+        help="Standard deviation in units of y, or a share like 1% of the largest noiseless |A x|.",
+        rich_help_panel=OPERATOR,
+    ),
+]
+NoiseInData = Annotated[
     str | None,
     typer.Option(
-        help="Standard deviation in units of y, or a share of max |A x| like 1%.", rich_help_panel=OPERATOR
+        "--noise",
+        help="Standard deviation in units of y, or a share like 1% of the largest |y|, noise included; default: "
+        "what the measurement file says, for an image the rounding of its values.",
+        rich_help_panel=OPERATOR,
     ),
 ]
 Angles = Annotated[

@@ -42,6 +42,11 @@ class Picture:
         coloured = colormaps[self.colours]((self.values.mean(0) - self.low) / span)[..., :3]
         return np.moveaxis(coloured, -1, 0).astype(np.float32), 0.0, 1.0
 
+    @property
+    def end(self) -> str:
+        """The value of the last colour as text; it says so where that stands for larger ones too."""
+        return ("≥ " if self.colours == HEAT and self.values.max() > self.high else "") + f"{self.high:.3g}"
+
     def scale(self) -> dict[str, object]:
         return {
             "low": round(self.low, 6),
@@ -71,9 +76,11 @@ def image(
     return Picture(name, title, values, *scale, GREY, unit, caption)
 
 
-def spread(name: str, title: str, values: np.ndarray, unit: str = "") -> Picture:
-    """A map that begins at zero; its scale ends at the largest value."""
-    return Picture(name, title, values, 0.0, float(values.max()) or 1.0, HEAT, unit)
+def spread(
+    name: str, title: str, values: np.ndarray, largest: float, unit: str = "", caption: str = ""
+) -> Picture:
+    """A map that begins at zero; its scale ends at its largest value, at `largest` if that is less."""
+    return Picture(name, title, values, 0.0, min(float(values.max()) or 1.0, largest), HEAT, unit, caption)
 
 
 def full_range(values: np.ndarray) -> tuple[float, float]:
@@ -117,7 +124,7 @@ def overview(path: Path, labels: list[str], rows: list[list[Picture]]) -> Path:
             values, low, high = picture.pixels()
             shown = np.clip((np.moveaxis(values, 0, -1) - low) / ((high - low) or 1), 0, 1).squeeze()
             axis.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect="auto" if picture.stretched else "equal")
-            scale = f"0 (dark) to {picture.high:.2g}" if picture.colours == HEAT else ""
+            scale = f"0 (dark) to {picture.end}" if picture.colours == HEAT else ""
             axis.set_title("\n".join(filter(None, (picture.title, picture.caption, scale))), fontsize=8)
     figure.savefig(path, dpi=150)
     return path

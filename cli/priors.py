@@ -12,8 +12,13 @@ if TYPE_CHECKING:
     from recon.prior import Prior
 
 
-def find(name: str | None) -> Path:
-    """The file of a prior, its form checked without torch: a bundled name, a file, or a training's folder."""
+def find(name: str | None, instead: str = "") -> Path:
+    """The file of a prior, its form checked without torch: a bundled name, a file, or a training's folder.
+
+    Args:
+        name: as typed.
+        instead: what else would do, for the one who gives none.
+    """
     if name is None:
         known = ", ".join(data.bundled_priors()) or "a .safetensors file"
         raise usage(
@@ -21,7 +26,7 @@ def find(name: str | None) -> Path:
             "--prior",
             "nothing",
             f"a name or a file: {known}",
-            "add --prior NAME, or --method fbp, tv or pinv, which need none",
+            f"--prior NAME, {instead}".rstrip(", "),
         )
     path = data.prior_path(name)
     data.prior_header(path)
@@ -49,9 +54,16 @@ def facts(header: dict[str, Any]) -> dict[str, str]:
         else str(shape),
         "unit": units.get("name"),
         "process": (header.get("sde") or {}).get("name"),
-        "trained on": origin.get("data") or origin.get("source"),
+        "trained on": images_of(origin),
+        "source": origin.get("source"),
         "licence": origin.get("licence"),
         "attribution": origin.get("attribution"),
         "training images": training.get("training_images"),
     }
     return {key: str(value) for key, value in found.items() if value}
+
+
+def images_of(origin: dict[str, Any]) -> str | None:
+    """What the training images show, as shortly as their provenance says: the first clause of the description."""
+    known = (origin.get(key) for key in ("description", "source", "data"))
+    return next((text.partition(";")[0] for text in known if text), None)

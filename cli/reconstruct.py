@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +11,17 @@ import typer
 from cli import options as o
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Measurement file, or image with --operator.")]
+OF_SAMPLERS, OF_IMAGES = ("prior", "steps", "samples", "batch_size", "device"), ("operator", "to_gray", "max_pixels")
 
 
 def reconstruct(
-    measured: Input, output: o.Output, prior: o.Prior = None, method: o.Method = None, steps: o.Steps = None,
-    samples: o.Samples = 8, seed: o.Seed = 0, operator: o.Operator = None, noise: o.Noise = None,
-    angles: o.Angles = None, detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None,
-    box: o.Box = None, std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None,
-    boundary: o.Boundary = None, factor: o.Factor = None, items: o.Items = None, to_gray: o.ToGray = False,
+    context: typer.Context,
+    measured: Input, output: o.Output, prior: o.Prior = None, method: o.Method = None,
+    option: o.MethodOptions = None, steps: o.Steps = None, samples: o.Samples = 8, seed: o.Seed = 0,
+    operator: o.Operator = None, noise: o.NoiseInData = None, angles: o.Angles = None,
+    detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None,
+    std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None, boundary: o.Boundary = None,
+    factor: o.Factor = None, items: o.Items = None, to_gray: o.ToGray = False,
     max_pixels: o.MaxPixels = o.MANY, device: o.Device = None, batch_size: o.BatchSize = None,
     overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
 ) -> None:
@@ -31,8 +34,9 @@ def reconstruct(
     recon reconstruct photo.png --operator inpaint --mask mask.png --prior headct-64 -o out/
     """
     import data
-    from cli import catalogue, fit, measure, priors, restore, results, spec
+    from cli import catalogue, fit, measure, methods, priors, restore, results, spec
     from cli import output as out
+    from cli.config import refuse_idle
     from cli.images import Selection
     from cli.run_record import Run, show
     from data.kinds import expect
@@ -40,31 +44,38 @@ def reconstruct(
 
     if method is not None:
         spec.known("method", method, [*catalogue.METHODS, *catalogue.CLASSICAL])
-    kind = expect(measured, *PICTURES, *ARRAYS, "hdf5", as_what="a measurement or an image")
     classical = method in catalogue.CLASSICAL
-    path = None if classical else priors.find(prior)
+    if classical:
+        refuse_idle(context, OF_SAMPLERS, f"{method} draws no samples and takes no prior")
+    kind = expect(measured, *PICTURES, *ARRAYS, "hdf5", as_what="a measurement or an image")
+    from_file = kind == "hdf5" and (operator is None or data.is_measurement(measured))
+    if from_file:
+        idle = [*OF_IMAGES, *(field.name for field in fields(spec.OperatorFlags))]
+        refuse_idle(context, idle, "a measurement file has its operator and its data already")
+    path = None if classical else priors.find(prior, "or --method fbp, tv or pinv, which need none")
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
     wanted = Selection(items, None, to_gray, max_pixels)
     run = Run("reconstruct", {
-        "input": measured, "prior": None if classical else prior, "method": method, "operator": operator,
+        "input": measured, "prior": prior, "method": method, "operator": operator,
         **flags.given(), "noise": noise, "items": items, "output": output})
     with out.folder(output, overwrite, [measured, mask, config]) as folder, run.hearing():
         run.hash_inputs([measured, mask, path])
-        if kind == "hdf5" and (operator is None or data.is_measurement(measured)):
-            task = measure.from_file(measured, noise, operator, flags, items, run)
+        if from_file:
+            task = measure.from_file(measured, noise, items, run)
         else:
             task = measure.from_image(measured, noise, operator, flags, seed, wanted, run)
         if classical:
-            run.begin()
-            result, header = restore.classical(task, method), None
+            chosen = methods.options(method, option or [])
+            run.begin(options=chosen)
+            result, header = restore.classical(task, method, chosen), None
             scale = results.own_scale(task, result.estimate)
         else:
-            plan = restore.plan(method, steps, samples, seed, batch_size, device)
+            plan = restore.plan(method, steps, samples, seed, batch_size, device, option or [])
             network = priors.load(path, plan.device)
             task = fit.for_prior(task, network, measured.name, run)
-            run.begin(**asdict(plan))
-            result = restore.posterior(task, network, plan)
             header, scale = priors.facts(network.header), fit.value_range(network)
-        done = results.Finished(task, result, scale, "Reconstruction")
+            run.begin(**asdict(plan), trained_on=header.get("trained on"))
+            result = restore.posterior(task, network, plan)
+        done = results.Finished(task, result, scale, measured.name)
         record = results.publish(folder, f"Reconstruction of {measured.name}", [done], header, run)
     show(record, json, [output / name for name in record["outputs"][:4]])

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.pictures import Picture, data_uri
+from cli.scores import PERCENT
+from cli.verdict import Verdict
 
 DISCLAIMER = "Research use, not for diagnosis; generated structure may be absent in the patient."
 
@@ -20,39 +22,7 @@ class Section:
     pictures: list[Picture]
     samples: list[Picture]
     facts: list[tuple[str, str]]
-    verdict: tuple[str, str]
-
-
-def verdict(chi_square: float | None, of_samples: bool) -> tuple[str, str]:
-    """A word for the style and a sentence: does the result explain the data?
-
-    Args:
-        chi_square: mean squared residual over the noise variance, or None.
-        of_samples: whether it is that of posterior samples. Truth and samples are exchangeable under the
-            posterior, so theirs is 1 on average; a best estimate's is lower by the share of noise it fits.
-    """
-    if chi_square is None:
-        return "none", "The data are stated to be without noise, so the fit to them was not judged."
-    whose = "Residual chi-square of the samples" if of_samples else "Residual chi-square"
-    if chi_square > 2:
-        return "bad", (
-            f"{whose} {chi_square:.2f}: the result does not explain the data. The noise is larger than "
-            "stated, the operator is not the true one, the image is unlike those the prior has seen, or the "
-            "sampler took too few steps. Do not rely on the interval map."
-        )
-    if of_samples and chi_square > 1.3:
-        return "odd", (
-            f"{whose} {chi_square:.2f}: the samples fit the data less closely than the noise allows. "
-            "More network calls (--steps) or another --method may help."
-        )
-    if of_samples and chi_square < 0.5:
-        return "odd", (
-            f"{whose} {chi_square:.2f}: closer to the data than their stated noise allows. The noise may be "
-            "smaller than stated, or the method fits noise; the interval map is then too narrow."
-        )
-    return "good", f"{whose} {chi_square:.2f}: the data are explained (" + (
-        "1 is ideal)." if of_samples else "1 or somewhat less is right)."
-    )
+    verdict: Verdict
 
 
 def write(
@@ -92,6 +62,7 @@ def write(
         run=run,
         prior=prior or {},
         run_json=json.dumps(run, indent=2),
+        percent=PERCENT,
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -105,7 +76,7 @@ def embed(picture: Picture, folder: Path) -> dict[str, Any]:
         "caption": picture.caption,
         "source": data_uri(picture.save(folder)),
         "low": f"{picture.low:.3g}",
-        "high": f"{picture.high:.3g}",
+        "high": picture.end,
         "unit": picture.unit,
         "gradient": picture.gradient(),
         "stretched": picture.stretched,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cli import methods
 from cli.errors import USAGE, refusing, usage
 from cli.measure import Task
-from cli.run_record import bar
+from cli.progress import bar
+from cli.scores import LEVEL
+from cli.verdict import Fit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from recon import Prior
-
-LEVEL = 0.9
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,19 @@ class Plan:
     seed: int
     batch_size: int | None
     device: str
+    options: dict[str, Any]
 
 
 def plan(
-    method: str | None, steps: int | None, samples: int, seed: int, batch_size: int | None, device: str | None
-) -> Plan:
-    """The plan, with the toolkit's own choice for what is not given."""
+    method: str | None, steps: int | None, samples: int, seed: int, batch_size: int | None, device: str | None,
+    options: list[str],
+) -> Plan:  # fmt: skip
+    """The plan, with the toolkit's own choice for what is not given; `options` as typed."""
     from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS
 
+    method, device = method or DEFAULT_METHOD, choose_device(device)
     return Plan(
-        method or DEFAULT_METHOD, steps or DEFAULT_STEPS, samples, seed, batch_size, choose_device(device)
+        method, steps or DEFAULT_STEPS, samples, seed, batch_size, device, methods.options(method, options)
     )
 
 
@@ -51,22 +55,23 @@ class Result:
         method: its name.
         estimate: (B, C, H, W), the posterior mean or the classical image.
         chi_square: (B,) mean squared residual of the estimate over the noise variance; None without noise.
+        fits: for each item how the samples fit its data; of a classical method, how the estimate does.
         seconds: wall-clock.
         samples: (S, B, C, H, W), or None for a classical method, as all that follows.
-        fit: (B,) mean chi-square of the samples: 1 on average where they are as likely as the truth.
-        std, width: (B, C, H, W) of the samples and of the 90 % interval; None also for a single sample.
-        nfe: network calls per sample.
+        std, width: (B, C, H, W) of the samples and of their interval; None also for a single sample.
+        nfe, backpropagations: network calls per sample, and gradients through them.
     """
 
     method: str
     estimate: np.ndarray
     chi_square: np.ndarray | None
+    fits: list[Fit]
     seconds: float
     samples: np.ndarray | None = None
-    fit: np.ndarray | None = None
     std: np.ndarray | None = None
     width: np.ndarray | None = None
     nfe: int = 0
+    backpropagations: int = 0
 
 
 def choose_device(name: str | None) -> str:
@@ -88,15 +93,14 @@ def choose_device(name: str | None) -> str:
     return name
 
 
-def classical(task: Task, method: str) -> Result:
+def classical(task: Task, method: str, options: dict[str, Any]) -> Result:
     """Filtered backprojection, total variation or pseudo-inverse."""
-    from recon.classical import CLASSICAL
-
     start = time.perf_counter()
     with refusing("E-METHOD", f"{method} cannot be used here", f"--method {method}", USAGE):
-        estimate = CLASSICAL[method](task.measurement)
+        estimate = methods.function(method)(task.measurement, **options)
     seconds = time.perf_counter() - start
-    return Result(method, array(task, estimate), residual(task, estimate), seconds)
+    chi_square = residual(task, estimate)
+    return Result(method, array(task, estimate), chi_square, fits(task, estimate[None], of_samples=False), seconds)
 
 
 def posterior(task: Task, prior: Prior, plan: Plan) -> Result:
@@ -106,24 +110,41 @@ def posterior(task: Task, prior: Prior, plan: Plan) -> Result:
     wrong = refusing("E-METHOD", "these settings cannot work", f"--method {plan.method}", USAGE)
     with bar("sampling") as progress, wrong:
         drawn = recon.reconstruct(task.measurement, prior, **asdict(plan), progress=progress)
-    fits = [residual(task, sample) for sample in drawn.samples]
     several = plan.samples > 1
     return Result(
         plan.method,
         array(task, drawn.mean),
         residual(task, drawn.mean),
+        fits(task, drawn.samples, of_samples=True),
         drawn.seconds,
         array(task, drawn.samples),
-        None if fits[0] is None else np.mean(fits, 0),
         array(task, drawn.std) if several else None,
         array(task, drawn.width(LEVEL)) if several else None,
         drawn.nfe,
+        drawn.backpropagations,
     )
 
 
 def array(task: Task, images: Tensor) -> np.ndarray:
     """Without padding, as the files store it."""
     return task.crop(images.cpu().float().numpy())
+
+
+def fits(task: Task, images: Tensor, of_samples: bool) -> list[Fit]:
+    """For each item how images (S, B, C, H, W) fit its data: by their mean chi-square and their largest misfit."""
+    import torch
+
+    m = task.measurement
+    images = images.to(m.y)
+    chi_squares = None if m.noiseless else torch.stack([m.chi_square(x) for x in images]).mean(0)
+    misfits = torch.stack([m.residual(x).abs().flatten(1).amax(1) for x in images]).amax(0)
+    seen = m.y if m.operator.measured is None else m.y[..., m.operator.measured.expand(m.operator.out_shape)]
+    ranges = seen.flatten(1).amax(1) - seen.flatten(1).amin(1)
+    shares = misfits / torch.where(ranges > 0, ranges, 1.0)
+    return [
+        Fit(None if chi_squares is None else float(chi_squares[k]), float(share), m.count, of_samples, task.assumed)
+        for k, share in enumerate(shares)
+    ]
 
 
 def residual(task: Task, images: Tensor) -> np.ndarray | None:

@@ -14,10 +14,12 @@ from cli.measure import Task
 from cli.pictures import Picture
 from cli.restore import Result
 from cli.run_record import Run, save
-from cli.scores import scores
+from cli.scores import COVERAGE, PERCENT, SCATTER, scores
+from cli.verdict import BAD, GOOD, Verdict, judge
 from data.checks import RANGES
 
 Scores = dict[str, dict[str, Any]]
+WIDTH = f"Width of {PERCENT} % interval"
 SHOWN_ITEMS, SHOWN_SAMPLES, OVERVIEW = 4, 8, 7
 IMAGE_LIKE = ("identity", "inpaint", "blur", "downsample")
 
@@ -30,8 +32,9 @@ class Finished:
         task, result: what was asked and what came of it.
         scale: values shown as black and white, also the data range of PSNR and SSIM.
         title: heading; the first word of an item's heading where there are several.
-        name: prefix of file names, "" for the only one.
+        name: of its folder in the folder of the whole, "" for the only one.
         rivals: (B, C, H, W) of other methods by name, shown beside.
+        stored: the arguments of `data.write_measurement`, where the measurement is kept with the result.
     """
 
     task: Task
@@ -40,6 +43,7 @@ class Finished:
     title: str
     name: str = ""
     rivals: dict[str, np.ndarray] = field(default_factory=dict)
+    stored: dict[str, Any] | None = None
 
     @property
     def data_range(self) -> float:
@@ -55,7 +59,20 @@ class Finished:
         """What its picture file is called."""
         return self.result.method if self.result.samples is None else "mean"
 
-    def judge(self) -> Scores:
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """For each item whether the result explains its data."""
+        return [judge(fit) for fit in self.result.fits]
+
+    def warn(self, run: Run) -> None:
+        """Notes the items whose data are not explained: one sentence, that of the worst."""
+        wrong = [verdict for verdict in self.verdicts if verdict.word != GOOD]
+        if wrong:
+            worst = next((verdict for verdict in wrong if verdict.word == BAD), wrong[0])
+            count = len(self.verdicts)
+            run.note(f"{self.title}: " + (f"{len(wrong)} of {count} items, " if count > 1 else "") + worst.text)
+
+    def score(self) -> Scores:
         """Scores of the estimate and of the rivals by title, where the truth is known; else nothing."""
         if self.task.truth is None:
             return {}
@@ -92,8 +109,12 @@ def item_pictures(
     if done.task.truth is not None:
         shown.append(pictures.image(f"{prefix}truth", "Truth", done.task.truth[item], done.scale, unit))
     if result.std is not None:
-        shown.append(pictures.spread(f"{prefix}std", "Standard deviation", result.std[item], unit))
-        shown.append(pictures.spread(f"{prefix}width90", "Width of 90 % interval", result.width[item], unit))
+        maps = {"std": ("Standard deviation", result.std), "width" + PERCENT: (WIDTH, result.width)}
+        count = f"from {len(result.samples)} samples"
+        shown += [
+            pictures.spread(prefix + key, title, values[item], done.data_range, unit, count)
+            for key, (title, values) in maps.items()
+        ]
     draws = [] if result.samples is None else result.samples[:SHOWN_SAMPLES, item]
     samples = [
         pictures.image(f"{prefix}sample_{k}", f"Sample {k}", draw, done.scale, unit)
@@ -107,16 +128,17 @@ def facts(done: Finished, item: int, measured: dict[str, float] | None) -> list[
     result = done.result
     rows = [("measurement", describe(done.task)), ("method", result.method)]
     if result.samples is not None:
-        cost = f"{result.nfe} network calls each, {result.seconds:.1f} s in all"
+        cost = f"{result.nfe} network calls and {result.backpropagations} backpropagations each"
+        cost += f", {result.seconds:.1f} s in all"
         rows.append(("samples", f"{len(result.samples)}, {cost}"))
     if result.chi_square is not None:
         rows.append(("residual chi-square of the estimate", f"{result.chi_square[item]:.2f}"))
     if measured:
         closeness = f"{measured['psnr']:.2f} dB, {measured['ssim']:.3f}"
         rows.append(("PSNR, SSIM", f"{closeness} (data range {done.data_range:g})"))
-        if "coverage90" in measured:
-            share = f"{100 * measured['coverage90']:.1f} % of the pixels"
-            rows.append(("truth inside the 90 % interval", share))
+        if COVERAGE in measured:
+            share = f"{100 * measured[COVERAGE]:.1f} % of the pixels ({SCATTER})"
+            rows.append((f"truth inside the {PERCENT} % interval", share))
     return rows
 
 
@@ -127,23 +149,25 @@ def describe(task: Task) -> str:
     seen = ""
     if operator.measured is not None:
         seen = f", {100 * operator.measured.float().mean().item():.0f} % of the pixels seen"
-    noise = float(np.max(task.measurement.noise.sigma))
-    return f"{operator.spec['name']}, {sizes[0]} to {sizes[1]}{seen}, noise {noise:.4g}"
+    return f"{operator.spec['name']}, {sizes[0]} to {sizes[1]}{seen}, noise {noise(task)}"
+
+
+def noise(task: Task) -> str:
+    """The noise level, the largest where there are several, and whether anyone stated it."""
+    return f"{float(np.max(task.measurement.noise.sigma)):.4g}" + (" (assumed)" if task.assumed else "")
 
 
 def sections(done: Finished, judged: Scores, run: Run) -> list[report.Section]:
     """The report's sections, one per item."""
-    count, result = len(done.result.estimate), done.result
+    count = len(done.result.estimate)
     if count > SHOWN_ITEMS:
         run.note(f"pictures of the first {SHOWN_ITEMS} of {count} items; the result file holds all")
-    fit = result.chi_square if result.samples is None else result.fit
     found = []
-    for item in range(min(count, SHOWN_ITEMS)):
-        prefix = (f"{done.name}_" if done.name else "") + (f"item{item}_" if count > 1 else "")
+    for item, verdict in enumerate(done.verdicts[:SHOWN_ITEMS]):
+        prefix = (f"{done.name}/" if done.name else "") + (f"item{item}_" if count > 1 else "")
         shown, samples = item_pictures(done, judged, item, prefix)
         title = f"{done.title}, item {item}" if count > 1 else done.title
         rows = facts(done, item, judged[done.headline]["items"][item] if judged else None)
-        verdict = report.verdict(None if fit is None else float(fit[item]), result.samples is not None)
         found.append(report.Section(title, shown, samples, rows, verdict))
     return found
 
@@ -154,17 +178,20 @@ def publish(
     """Writes everything and returns the run record."""
     files, parts, outcomes = [], [], {}
     for done in finished:
-        judged = done.judge()
+        done.warn(run)
+        judged, result = done.score(), done.result
         parts += sections(done, judged, run)
-        files.append(f"{done.name or 'result'}.h5")
-        result = done.result
+        files.append(f"{done.name}/result.h5".lstrip("/"))
         data.write_result(
             folder / files[-1], result.estimate, result.estimate, result.std, result.samples, attributes(done)
         )
+        if done.stored:
+            files.append(f"{done.name}/measurement.h5".lstrip("/"))
+            data.write_measurement(folder / files[-1], **done.stored)
         outcomes[done.name or "result"] = outcome(done, judged)
     figures = [part.pictures + part.samples for part in parts]
     rows = [[p for p in row if not p.name.endswith("std")][:OVERVIEW] for row in figures]
-    pictures.overview(folder / "overview.png", [part.title for part in parts], rows)
+    pictures.overview(folder / "overview.png", [f"{part.title}\n{part.verdict.label}" for part in parts], rows)
     drawn = [picture for row in figures for picture in row]
     names = ["report.html", "overview.png", *files, "run.json", *(f"{picture.name}.png" for picture in drawn)]
     results = outcomes if len(outcomes) > 1 else outcomes["result"]
@@ -180,10 +207,14 @@ def outcome(done: Finished, judged: Scores) -> dict[str, Any]:
     return {
         "method": result.method,
         "network_calls": result.nfe,
+        "backpropagations": result.backpropagations,
         "samples": 0 if result.samples is None else len(result.samples),
         "sampling_s": round(result.seconds, 3),
+        "noise": noise(done.task),
         "chi_square": result.chi_square,
-        "chi_square_of_samples": result.fit,
+        "chi_square_of_samples": [fit.chi_square for fit in result.fits if fit.of_samples],
+        "misfit": [fit.misfit for fit in result.fits],
+        "verdict": [verdict.word for verdict in done.verdicts],
         "scores": judged,
     }
 
@@ -197,6 +228,7 @@ def attributes(done: Finished) -> dict[str, Any]:
         "seconds": result.seconds,
         "unit": done.task.unit,
         "data_range": done.data_range,
+        "verdict": [verdict.word for verdict in done.verdicts],
     }
     extra = {"chi_square": result.chi_square, "truth": done.task.truth}
     return found | {key: value for key, value in extra.items() if value is not None}

@@ -9,11 +9,13 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from data.outputs import atomic_file
 
 PACKAGES = ("recon", "torch", "numpy", "scipy", "scikit-image", "h5py", "safetensors")
 
@@ -47,7 +49,7 @@ class Run:
 
     def begin(self, **resolved: Any) -> None:
         """Adds settings that became known only now, and shows them all before long work, on a terminal."""
-        self.settings |= {key: plain(value) for key, value in resolved.items() if value is not None}
+        self.settings |= {key: plain(value) for key, value in resolved.items() if value not in (None, {})}
         if sys.stderr.isatty():
             shown = " · ".join(f"{key} {value}" for key, value in self.settings.items())
             print(f"recon {self.command}: {shown}", file=sys.stderr)
@@ -106,16 +108,10 @@ class Run:
         }
 
 
-def save(folder: Path, record: dict[str, Any]) -> Path:
-    """Writes `run.json` into `folder`; files of the run that it replaces are removed."""
-    path, beside = folder / "run.json", folder / ".run.json.part"
-    with suppress(OSError, ValueError, AttributeError):
-        for name in json.loads(path.read_text()).get("outputs", []):
-            if name not in record["outputs"]:
-                (folder / Path(name).name).unlink(missing_ok=True)
-    beside.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(beside, path)
-    return path
+def save(folder: Path, record: dict[str, Any]) -> None:
+    """Writes `run.json` into `folder`."""
+    with atomic_file(folder / "run.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def show(record: dict[str, Any], as_json: bool, lines: list[object]) -> None:
@@ -142,25 +138,3 @@ def peak_memory_mb() -> float | None:
         return None
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-
-
-@contextmanager
-def bar(title: str) -> Iterator[Callable[[float], None] | None]:
-    """A bar of the share that is done, with time spent and left, on a terminal; None elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=1.0)
-        yield lambda share: progress.update(task, completed=share)

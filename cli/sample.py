@@ -21,18 +21,20 @@ def sample(
     """
     from cli import fit, pictures, priors, restore
     from cli import output as out
-    from cli.run_record import Run, bar, save, show
+    from cli.progress import bar
+    from cli.run_record import Run, save, show
 
     path = priors.find(prior)
     run = Run("sample", {"prior": prior, "count": count, "seed": seed, "output": output})
     with out.folder(output, overwrite, [path, config]) as folder, run.hearing():
         import data
         import recon
+        from recon.presets import DEFAULT_STEPS
 
         run.hash_inputs([path])
-        steps, device = steps or 50, restore.choose_device(device)
+        steps, device = steps or DEFAULT_STEPS, restore.choose_device(device)
         network = priors.load(path, device)
-        run.begin(steps=steps, device=device)
+        run.begin(steps=steps, device=device, trained_on=priors.facts(network.header).get("trained on"))
         with run.clock("sampling"), bar("sampling") as progress:
             images = recon.sample_prior(network, count, steps, seed, progress=progress).numpy()
         sheet = pictures.grid(images, round(count**0.5))

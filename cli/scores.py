@@ -8,6 +8,10 @@ import numpy as np
 
 from cli.errors import INPUT, refusing
 
+LEVEL = 0.9  # of every interval that the command shows
+PERCENT = f"{100 * LEVEL:.0f}"
+COVERAGE = f"coverage{PERCENT}"  # key of the share of the truth inside it
+SCATTER = "one image's share scatters, its pixels err together"
 PROTOCOL = "PSNR and SSIM as in scikit-image, of the posterior mean where samples were drawn"
 
 
@@ -18,7 +22,7 @@ def scores(
     samples: np.ndarray | None,
     chi_square: np.ndarray | None,
 ) -> dict[str, Any]:
-    """PSNR (dB), SSIM, coverage of the 90 % interval and residual chi-square.
+    """PSNR (dB), SSIM, coverage of the interval of `LEVEL` and residual chi-square.
 
     Args:
         estimate, truth: (B, C, H, W) in the same units.
@@ -41,7 +45,7 @@ def scores(
             "ssim": metrics.ssim(x, reference, data_range),
         }
         if samples is not None and len(samples) > 1:
-            table["coverage90"] = recon.Posterior(torch.from_numpy(samples).double()).coverage(reference, 0.9)
+            table[COVERAGE] = recon.Posterior(torch.from_numpy(samples).double()).coverage(reference, LEVEL)
     if chi_square is not None:
         table["chi_square"] = torch.from_numpy(np.asarray(chi_square))
     items = [{name: round(float(values[k]), 4) for name, values in table.items()} for k in range(len(x))]
@@ -61,6 +65,7 @@ def table(found: dict[str, Any]) -> str:
     lines = ["item".rjust(6) + "".join(name.rjust(12) for name in names)]
     rows = [(str(k), row) for k, row in enumerate(found["items"])] + [("mean", found["mean"])]
     lines += [label.rjust(6) + "".join(f"{row[name]:12.4f}" for name in names) for label, row in rows]
-    return "\n".join(
-        [*lines, f"data range {found['data_range']:g}, {found['samples']} samples; {found['protocol']}"]
-    )
+    lines.append(f"data range {found['data_range']:g}, {found['samples']} samples; {found['protocol']}")
+    if COVERAGE in names:
+        lines.append(f"{COVERAGE}: {SCATTER}; judge by the mean over many")
+    return "\n".join(lines)

@@ -14,7 +14,7 @@ NoTruth = Annotated[bool, typer.Option("--no-truth", help="Leave the image itsel
 
 def simulate(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF, NPY, or HDF5 with `images`.")],
-    output: o.OutputFile, operator: o.Operator = None, noise: o.Noise = "1%", angles: o.Angles = None,
+    output: o.OutputFile, operator: o.Operator = None, noise: o.NoiseToAdd = "1%", angles: o.Angles = None,
     detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None,
     std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None, boundary: o.Boundary = None,
     factor: o.Factor = None, items: o.Items = None, subset: o.Subset = None, to_gray: o.ToGray = False,
@@ -27,6 +27,7 @@ def simulate(
     """
     import data
     from cli import measure, spec
+    from cli import output as out
     from cli.images import Selection, images
     from cli.run_record import Run, show
 
@@ -34,10 +35,11 @@ def simulate(
     run = Run("simulate", {
         "image": image, "operator": spec.named(operator), **flags.given(), "noise": noise, "seed": seed,
         "items": items, "subset": subset, "output": output})
-    data.output_file(output, overwrite, [path for path in (image, mask, config) if path])
+    data.output_file(output, overwrite, [path for path in (image, mask, config) if path], out.ROOM)
     run.begin()
-    values, unit = images(image, Selection(items, subset, to_gray, max_pixels), run)
-    task, stored = measure.simulated(values, operator, flags, noise, seed, unit)
+    found = images(image, Selection(items, subset, to_gray, max_pixels), run)
+    values = found.values
+    _, stored = measure.simulated(values, operator, flags, noise, seed, found.unit)
     y, sigma = stored["y"], stored["noise"]["sigma"]
     run.note(f"noise standard deviation {sigma:.6g} ({noise}); y lies in {y.min():.4g} .. {y.max():.4g}")
     data.write_measurement(output, **{**stored, "x": None if no_truth else values})

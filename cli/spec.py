@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from operators import LinearOperator
 
 
+NEEDS = {  # of these flags an operator takes exactly one, as in the example
+    "ct": {"angles": "60"},
+    "inpaint": {"mask": "mask.png", "keep": "0.4", "box": "8,8,16,16"},
+    "blur": {"std": "2", "motion": "9,30", "kernel": "kernel.png"},
+}
+
+
 @dataclass(frozen=True)
 class OperatorFlags:
     """The operator's parameters as typed; None where not given."""
@@ -80,11 +87,23 @@ def build(name: str, flags: OperatorFlags, shape: tuple[int, int], seed: int) ->
                 f"{name} takes {takes}",
                 f"remove --{flag}, or choose another --operator",
             )
+    refuse_incomplete(name, given)
     values = {flag: parse(flag, value, name, shape) for flag, value in given.items()}
     if "seed" in accepted:
         values["seed"] = seed
     with refusing("E-USAGE", f"{name} cannot be built", f"--operator {name}", USAGE):
         return factory(shape=shape, **values)
+
+
+def refuse_incomplete(name: str, given: dict[str, Any]) -> None:
+    """Refuses an operator that lacks what it needs, or has it twice."""
+    needs = NEEDS.get(name, {})
+    there = [f"--{flag} {given[flag]}" for flag in needs if flag in given]
+    if needs and len(there) != 1:
+        found = " and ".join(there) or "none of its flags"
+        expected = " or ".join(f"--{flag}" for flag in needs)
+        examples = ", or ".join(f"--{flag} {example}" for flag, example in needs.items())
+        raise usage(f"{name} needs one of its flags", f"--operator {name}", found, expected, examples)
 
 
 def parse(flag: str, value: Any, operator: str, shape: tuple[int, int]) -> Any:
@@ -94,9 +113,9 @@ def parse(flag: str, value: Any, operator: str, shape: tuple[int, int]) -> Any:
     if flag == "mask":
         return data.read_mask(value, shape)
     if flag == "box":
-        return tuple(int(n) for n in numbers(flag, value, 4, "TOP,LEFT,HEIGHT,WIDTH"))
+        return numbers(flag, value, int, 4, "TOP,LEFT,HEIGHT,WIDTH in whole pixels")
     if flag == "motion":
-        return numbers(flag, value, 2, "LENGTH_PX,ANGLE_DEG")
+        return numbers(flag, value, float, 2, "LENGTH_PX,ANGLE_DEG")
     if flag == "kernel" and operator == "blur":
         return kernel(Path(value))
     return value
@@ -104,29 +123,30 @@ def parse(flag: str, value: Any, operator: str, shape: tuple[int, int]) -> Any:
 
 def angles(text: str) -> int | np.ndarray:
     """`60`: a count over a half turn; `START:STOP:COUNT` in degrees, STOP not included, as radians."""
-    parts = text.split(":")
+    *ends, last = text.split(":")
     try:
-        if len(parts) == 1:
-            return int(text)
-        start, stop, count = float(parts[0]), float(parts[1]), int(parts[2])
-    except (ValueError, IndexError):
+        count, (start, stop) = int(last), [float(end) for end in ends] or (0.0, 180.0)
+        fits = count > 0 and start != stop and max(abs(start), abs(stop), abs(stop - start)) <= 360
+    except ValueError:
+        fits = False
+    if not fits:
         raise usage(
             "angles not understood",
             "--angles",
             text,
-            "a count, or START:STOP:COUNT in degrees",
+            "a count over a half turn, or START:STOP:COUNT in degrees, at most one turn from START to STOP",
             "--angles 60, or --angles 0:120:40",
-        ) from None
-    return np.deg2rad(np.linspace(start, stop, count, endpoint=False))
+        )
+    return np.deg2rad(np.linspace(start, stop, count, endpoint=False)) if ends else count
 
 
-def numbers(flag: str, text: str, count: int, form: str) -> tuple[float, ...]:
-    """`count` numbers separated by commas."""
+def numbers(flag: str, text: str, kind: type, count: int, form: str) -> tuple[Any, ...]:
+    """`count` numbers of one kind, separated by commas."""
     try:
-        values = tuple(float(part) for part in text.split(","))
+        values = tuple(kind(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) != count or not all(math.isfinite(value) for value in values):
+    if len(values) != count or not all(map(math.isfinite, values)):
         raise usage(
             f"--{flag} not understood", f"--{flag}", text, form, f"--{flag} " + ",".join(["8"] * count)
         )

@@ -16,7 +16,7 @@ Size = Annotated[int | None, typer.Option(min=8, help="Resize square images to S
 Hours = Annotated[float | None, typer.Option(help="Stop after this long.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")]
 Name = Annotated[str | None, typer.Option(help="Name in the prior's header; default: the output folder's.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the run.", rich_help_panel=o.RUNNING)]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of the run.", rich_help_panel=o.RUNNING)]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an earlier run in the same folder.")]
 Settings = Annotated[
     Path | None, typer.Option(help="TOML file of training settings; flags win.", rich_help_panel=o.RUNNING)]
@@ -34,17 +34,24 @@ def train(
     """
     from cli import dataset, training
     from cli import output as out
+    from cli.progress import bar
     from cli.run_record import Run, save, show
 
     flags = {"sde": sde, "hours": hours, "steps": steps, "batch_size": batch_size, "seed": seed}
     settings, own = training.settings(config, {**flags, "size": size, "name": name})
     run = Run("train", {"data": images, **own, **settings.model_dump(), "resume": resume, "output": output})
-    with out.folder(output, overwrite, [images, config], resume=resume) as folder, run.hearing():
+    with out.claimed(output, overwrite, [images, config], resume=resume) as folder, run.hearing():
+        multiple = training.multiple(settings, config)
+        if own.get("size") is not None:
+            training.refuse_size(own["size"], multiple, "--size")
         found = dataset.load(images, own.get("size"), to_gray, max_pixels, run)
+        training.refuse_images(found, multiple)
         run.begin()
         print("\n".join(dataset.lines(found)), file=sys.stderr)
-        with run.clock("training"), training.bar() as progress:
-            path = training.start(found, settings, folder, own.get("name", output.name), resume, progress)
+        with run.clock("training"), bar("training") as advance:
+            path = training.start(
+                found, settings, folder, own.get("name", output.name), resume, training.shown(advance)
+            )
         names = [path.name, "log.jsonl", "state.safetensors", "run.json"]
         record = run.record(data=found.provenance, outputs=names)
         save(folder, record)

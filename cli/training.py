@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cli import config as files
 from cli.dataset import Dataset
 from cli.errors import INPUT, USAGE, refusing, usage
+from cli.progress import Advance
+from data.errors import InputRefused
 
 if TYPE_CHECKING:
     from recon import TrainConfig
@@ -38,6 +40,40 @@ def settings(path: Path | None, flags: dict[str, Any]) -> tuple[TrainConfig, dic
         ) from error
 
 
+def multiple(chosen: TrainConfig, path: Path | None) -> int:
+    """The number that height and width of the images must be multiples of; a network without memory is asked."""
+    import torch
+
+    from recon.networks import NETWORKS
+
+    parts = {key: getattr(chosen, key) for key in ("widths", "blocks", "attention", "unshuffle", "dropout")}
+    where = str(path or "default settings")
+    with refusing("E-USAGE", "no such network", where, USAGE, "mend it in the --config file"), torch.device("meta"):
+        return NETWORKS["unet"](channels=1, **parts).multiple
+
+
+def refuse_size(size: Any, multiple: int, where: str) -> None:
+    """Refuses a height or width that the network cannot take."""
+    if isinstance(size, int) and size > 0 and size % multiple == 0:
+        return
+    nearest = max(1, round(size / multiple)) * multiple if isinstance(size, int) else multiple
+    expected = f"a multiple of {multiple} (as unshuffle and the number of widths are)"
+    raise usage("the network cannot take this size", where, f"{size}", expected, f"--size {nearest}")
+
+
+def refuse_images(found: Dataset, multiple: int) -> None:
+    """Refuses images that would fail only after the training has begun, or teach nothing."""
+    where, images = found.provenance["data"], found.training
+    if found.unit != "[0,1]":
+        fix = "store them as 8-bit or 16-bit images"
+        raise usage("training images need a known range", where, f"unit {found.unit}", "8 or 16-bit images", fix)
+    for size in images.shape[2:]:
+        refuse_size(size, multiple, where)
+    if all(np.array_equal(image, images[0]) for image in images[1:]):
+        count, fix = f"{len(images)} equal ones", "check that these are the images you meant"
+        raise InputRefused("E-VALUES", "all pictures are equal", where, count, "different pictures", fix)
+
+
 def start(
     found: Dataset, chosen: TrainConfig, folder: Path, name: str, resume: bool, progress: Callable | None
 ) -> Path:
@@ -47,14 +83,6 @@ def start(
     import recon
 
     training, validation = (torch.from_numpy(part) for part in (found.training, found.validation))
-    if found.unit != "[0,1]":
-        raise usage(
-            "training images need a known range",
-            found.provenance["data"],
-            f"unit {found.unit}",
-            "8 or 16-bit images",
-            "store them as 8-bit or 16-bit images",
-        )
     if training.dtype != torch.uint8:
         training, validation = (part.float() / found.value_max for part in (training, validation))
     with refusing(
@@ -72,30 +100,15 @@ def start(
         )
 
 
-@contextmanager
-def bar() -> Iterator[Callable[[dict], None] | None]:
-    """A bar of the share of the run that is done, with the loss; None when stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def shown(advance: Advance | None) -> Callable[[dict], None] | None:
+    """What the library tells after each step as progress: the share that is done, with the smoothed loss."""
+    if advance is None:
+        return None
+    smooth = 0.0
 
-    text = TextColumn("step {task.fields[step]}  loss {task.fields[loss]:.4f}")
-    columns = (
-        text,
-        BarColumn(),
-        TextColumn("{task.percentage:.1f}%"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("training", total=1.0, step=0, loss=float("nan"))
-        smooth = 0.0
+    def told(state: dict) -> None:
+        nonlocal smooth
+        smooth += (state["loss"] - smooth) * max(0.01, 1 / state["step"])
+        advance(state["fraction"], f"step {state['step']}  loss {smooth:.4f}")
 
-        def advance(state: dict) -> None:
-            nonlocal smooth
-            smooth += (state["loss"] - smooth) * max(0.01, 1 / state["step"])
-            progress.update(task, completed=state["fraction"], step=state["step"], loss=smooth)
-
-        yield advance
+    return told

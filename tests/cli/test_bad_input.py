@@ -136,7 +136,7 @@ def test_11_the_operator_fixes_the_size(words, refused, recon_command, tmp_path,
 )
 def test_12_values_of_another_range(values, advice, refused, tmp_path, tiny):
     np.save(tmp_path / "image.npy", np.linspace(*values, 256, dtype=np.float32).reshape(16, 16))
-    words = ["--operator", "inpaint", "--box", "0,0,2,2"]
+    words = ["--operator", "inpaint", "--box", "0,0,2,2", "--noise", 0.01]
     message = refused(3, "reconstruct", "image.npy", *words, "--prior", tiny, "-o", "out")
     assert advice in message and f"{values[1]}" in message
 

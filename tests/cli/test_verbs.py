@@ -89,11 +89,12 @@ def test_a_photograph_with_a_painted_mask(recon_command, picture, mask, tiny, tm
     words = ["--operator", "inpaint", "--mask", mask, "--prior", tiny, "--steps", 2, "--samples", 3]
     done = recon_command("reconstruct", picture, *words, "-o", "out")
     assert done.code == 0, done.err
-    assert "0.0039" in done.err and "--noise" in done.err
+    assert "0.00113 is assumed" in done.err and "--noise" in done.err  # 1 / (255 sqrt(12))
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["inputs_sha256"].keys() == {str(picture), str(mask), str(tiny)}
     assert record["inputs_sha256"][str(picture)] == data.sha256(picture)
     assert record["scores"] == {} and record["settings"]["samples"] == 3
+    assert record["noise"] == "0.001132 (assumed)" and "(assumed)" in (tmp_path / "out/report.html").read_text()
 
 
 def test_an_odd_size_is_padded_and_cropped_with_a_note(recon_command, tiny, tmp_path):

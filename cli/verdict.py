@@ -1,0 +1,103 @@
+"""Whether a result explains its data: one word and one sentence for each item.
+
+A noise level is seldom known better than to a fifth, and approximate samplers err as much: residuals within a factor
+of 1.2 of the noise are good, more where chance asks for it (three standard deviations of chi-square, sqrt(2 / m) each
+for m data). Beyond 1.5, chi-square 2.25, noise of that size explains them no longer. A level that nobody stated, the
+rounding of a picture, is right to a factor of 2 at best. Data without noise have to be met: 1 % of their range is what
+an eye would pass over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+GOOD, BAD = "good", "bad"
+STATED, ASSUMED = (1.2, 1.5), (2.0, 4.0)  # factors between residuals and noise that end "good" and begin "bad"
+MET, MISSED = 0.01, 0.1  # the same for data without noise, in shares of their range
+LABELS = {GOOD: "fits the data", "odd": "odd fit to the data", BAD: "does not fit the data"}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a result fits the data of one item.
+
+    Args:
+        chi_square: mean squared residual over the noise variance; None for data without noise.
+        misfit: largest residual as a share of the data's range.
+        count: how many data there are.
+        of_samples: whether these are the residuals of posterior samples. Truth and samples are exchangeable under the
+            posterior, so their chi-square is 1 on average; a best estimate's is lower by the share of noise it fits.
+        assumed: whether nobody stated the noise level.
+    """
+
+    chi_square: float | None
+    misfit: float
+    count: int
+    of_samples: bool
+    assumed: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """"good", "odd" or "bad", and the sentence that says why."""
+
+    word: str
+    text: str
+
+    @property
+    def label(self) -> str:
+        return LABELS[self.word]
+
+
+def judge(fit: Fit) -> Verdict:
+    """Does the result explain the data?"""
+    return without_noise(fit) if fit.chi_square is None else with_noise(fit, fit.chi_square)
+
+
+def without_noise(fit: Fit) -> Verdict:
+    """The verdict on data that should be met exactly."""
+    found = f"The data are stated to be without noise; they are missed by up to {100 * fit.misfit:.2g} % of their range"
+    if fit.misfit <= MET:
+        return Verdict(GOOD, f"{found}: they are explained.")
+    word = BAD if fit.misfit > MISSED else "odd"
+    reliance = " Do not rely on it." if word == BAD else ""
+    fix = "More --steps or another --method may help; if they carry noise, state it (--noise)."
+    return Verdict(word, f"{found}. {fix}{reliance}")
+
+
+def with_noise(fit: Fit, chi_square: float) -> Verdict:
+    """The verdict on data with noise, by chi-square."""
+    near, far = ASSUMED if fit.assumed else STATED
+    chance = sqrt(2 / fit.count)
+    level = "assumed noise" if fit.assumed else "stated noise"
+    whose = "samples" if fit.of_samples else "estimate"
+    found = f"The residuals of the {whose} are {compared(chi_square)} the {level} (chi-square {chi_square:.2f}, " + (
+        f"by chance 1 ± {chance:.2f})" if fit.of_samples else "1 or less is right: an estimate fits part of the noise)"
+    )
+    if chi_square > max(far**2, 1 + 3 * chance):
+        return Verdict(BAD, f"{found}: the result does not explain the data. {reasons(fit)} Do not rely on it.")
+    if chi_square > max(near**2, 1 + 3 * chance):
+        return Verdict("odd", f"{found}. {reasons(fit)}")
+    if fit.of_samples and not fit.assumed and chi_square < min(near**-2, 1 - 3 * chance):
+        closer = "closer to the data than the noise allows. The noise may be smaller than stated, or the method fits it"
+        return Verdict("odd", f"{found}: {closer}; the interval map is then too narrow.")
+    return Verdict(GOOD, f"{found}: to within that, the data are explained.")
+
+
+def compared(chi_square: float) -> str:
+    """The size of residuals next to the noise, in words that go before it: "8 % larger than"."""
+    ratio = sqrt(chi_square)
+    if ratio > 2:
+        return f"{ratio:.1f} times"
+    share = round(100 * abs(ratio - 1))
+    return f"{share} % {'larger' if ratio > 1 else 'smaller'} than" if share else "as large as"
+
+
+def reasons(fit: Fit) -> str:
+    """Why residuals may be larger than the noise."""
+    noise = "noise of the picture may be more than its rounding (state it: --noise)" if fit.assumed else (
+        "noise may be larger than stated"
+    )
+    image = "the image is unlike those of the prior, the sampler took too few --steps, " if fit.of_samples else ""
+    return f"The {noise}, {image}or the operator is not the true one."
