@@ -7,11 +7,15 @@ operator it builds carries `spec`, from which OPERATORS[spec["name"]](**spec["pa
 from operators.adapters import from_skimage, to_skimage
 from operators.basic import Dense, Identity, identity
 from operators.blur import blur
+from operators.channels import RealToComplex, to_channels, to_complex
 from operators.ct import ct
 from operators.diagonal import Diagonal
+from operators.each import Each
 from operators.fbp import fbp
 from operators.inpaint import inpaint
 from operators.linear import Adjoint, Compose, FromFunctions, LinearOperator, Operator, Scaled, Stack, Sum
+from operators.masks import sampling_mask
+from operators.mri import mri
 from operators.noise import Gaussian
 from operators.probes import dense_matrix, dot_test, operator_norm
 from operators.resample import downsample
@@ -24,9 +28,13 @@ OPERATORS = {
     "downsample": downsample,
     "ct": ct,
 }
+FURTHER_OPERATORS = {  # of the same contract; the command line does not describe them
+    "mri": mri,
+}
 
 __all__ = [
-    "OPERATORS", "Adjoint", "Compose", "Dense", "Diagonal", "FromFunctions", "Gaussian", "Identity",
-    "LinearOperator", "Operator", "Scaled", "Stack", "Sum", "cg", "conjugate_residuals", "dense_matrix",
-    "dot_test", "fbp", "from_skimage", "least_squares", "operator_norm", "to_skimage",
+    "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Compose", "Dense", "Diagonal", "Each", "FromFunctions",
+    "Gaussian", "Identity", "LinearOperator", "Operator", "RealToComplex", "Scaled", "Stack", "Sum", "cg",
+    "conjugate_residuals", "dense_matrix", "dot_test", "fbp", "from_skimage", "least_squares", "mri",
+    "operator_norm", "sampling_mask", "to_channels", "to_complex", "to_skimage",
 ]

@@ -28,6 +28,10 @@ class Identity(LinearOperator):
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
         return u / (1.0 + rho)
 
+    @property
+    def orthonormal_rows(self) -> bool:
+        return True
+
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """Ones between the flattened axes."""
         size = math.prod(self.in_shape)

@@ -51,14 +51,23 @@ def image_shape(value: object) -> tuple[int, int]:
 
 def real_array(what: str, value: object) -> np.ndarray:
     """`value` as a finite float64 array."""
+    return _finite_array(what, value, "real", "buif", np.float64)
+
+
+def complex_array(what: str, value: object) -> np.ndarray:
+    """`value`, complex or real, as a finite complex128 array."""
+    return _finite_array(what, value, "complex", "buifc", np.complex128)
+
+
+def _finite_array(what: str, value: object, numbers: str, kinds: str, dtype: type) -> np.ndarray:
     try:
         array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError):
         array = np.asarray(None)
-    if array.dtype.kind not in "buif" or array.size == 0:
+    if array.dtype.kind not in kinds or array.size == 0:
         kind = "an empty array" if array.size == 0 else f"dtype {array.dtype}"
-        raise fault(what, kind, "a non-empty array of real numbers", f"pass `{what}` as real numbers")
-    array = array.astype(np.float64)
+        raise fault(what, kind, f"a non-empty array of {numbers} numbers", f"pass `{what}` as {numbers} numbers")
+    array = array.astype(dtype)
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])

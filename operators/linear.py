@@ -132,6 +132,11 @@ class LinearOperator(Operator):
     def __neg__(self) -> LinearOperator:
         return Scaled(-1.0, self)
 
+    @property
+    def orthonormal_rows(self) -> bool:
+        """Whether A A^H = I is known, as for a unitary transform; False claims nothing."""
+        return False
+
     def _adjoint(self, y: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define _adjoint")
 
@@ -221,6 +226,22 @@ class Compose(LinearOperator):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.inner.adjoint(self.outer.adjoint(y))
+
+    def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
+        # A B B^H A^H = A A^H where B B^H = I, so the closed form of A serves.
+        solver = self.outer._gram_solve if self.inner.orthonormal_rows else super()._gram_solve
+        return solver(u, rho)
+
+    def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
+        """U diag(s) (Vh B) from the decomposition of A; where B has orthonormal rows."""
+        if not self.inner.orthonormal_rows:
+            return super().svd()
+        U, s, Vh = self.outer.svd()
+        return U, s, Vh @ self.inner
+
+    @property
+    def orthonormal_rows(self) -> bool:
+        return self.outer.orthonormal_rows and self.inner.orthonormal_rows
 
     @property
     def measured(self) -> Tensor | None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from operators import OPERATORS
+from operators import FURTHER_OPERATORS, OPERATORS
 
+FACTORIES = OPERATORS | FURTHER_OPERATORS
 inpaint = OPERATORS["inpaint"]
 SHAPE = (8, 6)
 
@@ -80,8 +81,8 @@ def test_refusals(arguments, message):
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 6, 1), (0, 6), (8.5, 6), 8, "ab"])
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_every_factory_wants_height_and_width(name, shape):
     rest = {"inpaint": dict(keep=0.5), "blur": dict(std=1.0), "ct": dict(angles=3)}.get(name, {})
     with pytest.raises(ValueError, match="shape: got"):
-        OPERATORS[name](shape=shape, **rest)
+        FACTORIES[name](shape=shape, **rest)
