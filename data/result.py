@@ -11,11 +11,10 @@ import numpy as np
 
 from data import hdf5
 from data.errors import InputRefused, first_line
-from data.paths import existing_file
 from data.tree import read_tree, write_tree
 
 FORMAT = 1
-NAME = "result.h5"  # in the folder of a reconstruction
+NAME = "result.h5"  # of the file in the folder of a reconstruction
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,14 @@ def result_files(path: str | os.PathLike[str]) -> dict[str, Path]:
     """The result files that a path stands for: itself, the one in a folder, or those in the folders of a folder.
 
     Returns:
-        Path by name; a single result has the name "", several those of their folders, in their order.
-
-    Raises:
-        InputRefused: E-FILE when the path leads nowhere or to a folder without results.
+        Path by name; a single result has the name "", several those of their folders, in their order. Nothing for a
+        folder without results.
     """
     path = Path(path)
-    if not path.is_dir():
-        return {"": existing_file(path)}
-    inside = {place.parent.name: place for place in sorted(path.glob(f"*/{NAME}"))}
-    if (path / NAME).exists() or not inside:
-        return {"": existing_file(path / NAME)}
-    return inside
+    single = path / NAME if path.is_dir() else path
+    if single.exists() or not path.is_dir():
+        return {"": single}
+    return {place.parent.name: place for place in sorted(path.glob(f"*/{NAME}"))}
 
 
 def write_result(
