@@ -27,12 +27,6 @@ class InputRefused(Exception):
         self.code, self.title, self.where, self.found, self.expected, self.fix = texts
         self.exit_code = exit_code
 
-    @property
-    def sentence(self) -> str:
-        """The same in one line, "got X; expected Y; remedy", for errors that are no refusal of a command."""
-        parts = (f"got {self.where}: {self.found}", f"expected {self.expected}", self.fix)
-        return "; ".join(parts).replace("\n", ", ")
-
     def __str__(self) -> str:
         lines = [f"error {self.code}: {self.title}"]
         for label in LABELS:
