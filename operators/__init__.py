@@ -8,6 +8,7 @@ from operators.adapters import from_skimage, to_skimage
 from operators.basic import Dense, Identity, identity
 from operators.blur import blur
 from operators.channels import RealToComplex, to_channels, to_complex
+from operators.coils import estimate_coils, low_resolution_coils
 from operators.ct import ct
 from operators.diagonal import Diagonal
 from operators.each import Each
@@ -35,6 +36,6 @@ FURTHER_OPERATORS = {  # of the same contract; the command line does not describ
 __all__ = [
     "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Compose", "Dense", "Diagonal", "Each", "FromFunctions",
     "Gaussian", "Identity", "LinearOperator", "Operator", "RealToComplex", "Scaled", "Stack", "Sum", "cg",
-    "conjugate_residuals", "dense_matrix", "dot_test", "fbp", "from_skimage", "least_squares", "mri",
-    "operator_norm", "sampling_mask", "to_channels", "to_complex", "to_skimage",
+    "conjugate_residuals", "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_skimage", "least_squares",
+    "low_resolution_coils", "mri", "operator_norm", "sampling_mask", "to_channels", "to_complex", "to_skimage",
 ]
