@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from recon.parametrisation import estimate
 from recon.sde import SDE
 from recon.spectrum import ErrorSpectrum
 
@@ -155,10 +156,10 @@ def _tuples(value: object) -> object:
 
 
 class ScorePrior(Prior):
-    """A trained network in the preconditioning of Karras et al., 2022 (arXiv:2206.00364), equation 7.
+    """A trained network F: denoise = skip x + out F(x / (sigma^2 + data_std^2)^(1/2), log(sigma) / 4).
 
-    denoise = c_skip x + c_out F(c_in x, log(sigma) / 4): whatever the network F was trained to predict
-    (noise, image, score or a mixture), this is the one form in which it is used.
+    Whatever the network was trained to predict (noise, image, score, v or a mixture; `header["predicts"]`), this is the
+    one form in which it is used, see `recon.parametrisation`.
 
     Args:
         network: F(x, c), see `recon.networks`.
@@ -166,7 +167,6 @@ class ScorePrior(Prior):
         header: everything that the checkpoint says of itself, see `recon.checkpoint`.
     """
 
-    any_size = True
     coarsest, finest = 1.0, 0.02  # found on validation slices: calls above and below change nothing there
 
     def __init__(
@@ -181,10 +181,11 @@ class ScorePrior(Prior):
     ) -> None:
         super().__init__(shape, sde, units, name)
         self.network, self.data_std, self.header = network, data_std, header or {}
+        self.predicts = self.header.get("predicts", "edm")
         self.spread = self.header.get("spread", data_std * math.sqrt(math.prod(shape)))
         table = self.header.get("error_spectrum")
         self.error_spectrum = ErrorSpectrum(**{k: _tuples(v) for k, v in table.items()}) if table else None
-        self.multiple = getattr(network, "multiple", 1)
+        self.any_size, self.multiple = hasattr(network, "multiple"), getattr(network, "multiple", 1)
 
     def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
         """C^power v, C being stationary with the measured error spectrum; white where none was measured."""
@@ -200,13 +201,12 @@ class ScorePrior(Prior):
         return torch.fft.irfft2(torch.fft.rfft2(v) * (1 - hidden).rsqrt().to(v), s=v.shape[-2:])
 
     def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
-        if tuple(x.shape[1:2]) != self.shape[:1] or x.ndim != 4:
+        if tuple(x.shape[1:2]) != self.shape[:1] or x.ndim != 1 + len(self.shape):
             raise ValueError(
                 f"got x of shape {tuple(x.shape)}; expected (B, {self.shape[0]}, H, W); "
                 "a prior takes images with its own number of channels"
             )
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
         s = per_item(sigma, x)
-        total = s.square() + self.data_std**2
-        output = self.network(x / total.sqrt(), sigma.log() / 4)
-        return (self.data_std**2 / total) * x + (s * self.data_std / total.sqrt()) * output
+        output = self.network(x / (s.square() + self.data_std**2).sqrt(), sigma.log() / 4)
+        return estimate(self.predicts, output, x, s, self.data_std)

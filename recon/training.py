@@ -1,9 +1,8 @@
-"""Denoising score matching, read from top to bottom: settings, loss, averaging, loop, saving.
+"""Score matching, read from top to bottom: settings, loss, averaging, loop, saving.
 
-The loss is Karras et al., 2022 (arXiv:2206.00364), section 5: E lambda(sigma) |D(x0 + sigma n, sigma) - x0|^2 with
-lambda = (sigma^2 + data_std^2) / (sigma data_std)^2, which is denoising score matching (Vincent, 2011,
-doi:10.1162/NECO_a_00142) on the noise levels of the chosen SDE with a weight that gives the network F a unit target.
-All randomness of step k comes from (seed, k), so that a resumed run continues bit for bit.
+The loss is E lambda(sigma) |D(x0 + sigma n, sigma) - x0|^2 over the noise levels of the chosen SDE, see
+`recon.objectives`, `recon.levels` and `recon.batches`; by default as in Karras et al., 2022 (arXiv:2206.00364),
+section 5. All randomness of step k comes from (seed, k), so that a resumed run continues bit for bit.
 """
 
 from __future__ import annotations
@@ -21,8 +20,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from recon.batches import centred, draw_batch
 from recon.checkpoint import load_prior, save_prior
+from recon.levels import LEVELS
 from recon.networks import NETWORKS
+from recon.objectives import OBJECTIVES, WEIGHTINGS
+from recon.parametrisation import PREDICTS
 from recon.prior import ScorePrior, Units, per_item
 from recon.sde import SDE, SDES
 from recon.spectrum import measure
@@ -50,39 +53,30 @@ class TrainConfig(BaseModel):
     ema: int = Field(20_000, ge=1, description="half-life of the weight average, in images")
     steps: int = Field(20_000, ge=1, description="the run ends after this many steps")
     hours: float | None = Field(None, gt=0, description="or after this many hours, if sooner")
-    log_sigma_mean: float = Field(-1.0, description="mean of log sigma in training, normalised units")
+    accumulate: int = Field(1, ge=1, description="parts that a batch is computed in, one after the other")
+    precision: Literal["float32", "bfloat16"] = "float32"
+    predicts: Literal[tuple(PREDICTS)] = Field("edm", description="what the network's output stands for")
+    objective: Literal[tuple(OBJECTIVES)] = Field("denoising", description="the form of score matching")
+    weighting: Literal[tuple(WEIGHTINGS)] = Field("edm", description="weight of the noise levels")
+    levels: Literal[tuple(LEVELS)] = Field("lognormal", description="distribution of the noise levels")
+    level_count: int = Field(10, ge=2, description="how many levels there are with levels = discrete")
+    log_sigma_mean: float = Field(-1.0, description="mean of log sigma with levels = lognormal, normalised units")
     log_sigma_std: float = Field(1.5, gt=0)
     flip: bool = Field(True, description="mirror images left to right at random")
+    rotate: float = Field(0.0, ge=0, le=180, description="turn images by up to so many degrees at random")
+    zoom: float = Field(0.0, ge=0, lt=1, description="scale images by up to this share at random")
+    crop: int | None = Field(None, ge=8, description="train on random square windows of this size")
     save_minutes: float = Field(5.0, gt=0)
     seed: int = 0
     initial: str | None = Field(None, description="prior to start the weights from: a bundled name or a path")
 
 
-def noise_levels(config: TrainConfig, sde: SDE, count: int, generator: torch.Generator) -> Tensor:
-    """Log-normal noise levels (count,) inside the SDE's range, stratified over the batch to lower the variance."""
-    u = (torch.rand((), generator=generator) + torch.arange(count) / count) % 1
-    low, high = ((math.log(s) - config.log_sigma_mean) / config.log_sigma_std for s in (sde.sigma_min, sde.sigma_max))
-    normal = torch.distributions.Normal(0.0, 1.0)
-    low, high = (normal.cdf(torch.tensor(v)) for v in (low, high))
-    z = normal.icdf((low + u * (high - low)).clamp(1e-6, 1 - 1e-6))
-    return (config.log_sigma_mean + config.log_sigma_std * z).exp()
-
-
-def score_matching_loss(prior: ScorePrior, x0: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-    """Weighted denoising error of each image, (B,): the mean over pixels of lambda(sigma) |D - x0|^2."""
-    x = x0 + per_item(sigma, x0) * noise
-    weight = (sigma.square() + prior.data_std**2) / (sigma * prior.data_std).square()
-    return weight * (prior.denoise(x, sigma) - x0).square().flatten(1).mean(1)
-
-
-def draw_batch(images: Tensor, units: Units, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """A random batch (B, C, H, W) in normalised units, flipped left to right at random where the config says so."""
-    index = torch.randint(len(images), (config.batch_size,), generator=generator)
-    x0 = (images[index].float() - units.shift) / units.scale
-    if config.flip:
-        flipped = torch.rand(config.batch_size, generator=generator) < 0.5
-        x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0)
-    return x0
+def score_matching_loss(
+    prior: ScorePrior, x0: Tensor, sigma: Tensor, noise: Tensor, objective: str = "denoising", weighting: str = "edm"
+) -> Tensor:
+    """Weighted error of the estimate for each image, (B,): the mean over its values of lambda(sigma) |D - x0|^2."""
+    weight = WEIGHTINGS[weighting](sigma, prior.data_std, prior.sde)
+    return weight * OBJECTIVES[objective](prior, x0, sigma, noise)
 
 
 @torch.no_grad()
@@ -104,6 +98,20 @@ def validation_losses(prior: ScorePrior, images: Tensor, limit: int = 256) -> di
             losses.append(score_matching_loss(prior, x0[part], sigma[part], noise[part]))
         result[f"psnr_{low:g}_{high:g}"] = round(float(10 * torch.log10(4 / torch.cat(mse).mean())), 3)
     return {"loss": round(float(torch.cat(losses).mean()), 5), **result}
+
+
+def backpropagated_loss(prior: ScorePrior, x0: Tensor, sigma: Tensor, noise: Tensor, config: TrainConfig) -> Tensor:
+    """The mean loss of a batch, whose gradient is added to the parameters, part by part."""
+    total = torch.zeros(())
+    for part in torch.arange(len(x0)).chunk(config.accumulate):
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            losses = score_matching_loss(
+                prior, x0[part], sigma[part], noise[part], config.objective, config.weighting
+            )
+        loss = losses.sum() / len(x0)
+        loss.backward()
+        total = total + loss.detach()
+    return total
 
 
 def average(target: nn.Module, source: nn.Module, decay: float) -> None:
@@ -130,14 +138,20 @@ def new_prior(
         "unshuffle": config.unshuffle,
         "dropout": config.dropout,
     }
-    some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()].float().flatten(1) / handed.scale
-    centred = some - some.mean(0)
-    spread = torch.linalg.eigvalsh(centred @ centred.T / len(some))[-1].clamp(min=0).sqrt()
-    header = {"network": {"name": "unet", "arguments": arguments}, "provenance": provenance, "spread": float(spread)}
+    some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()]
+    some = centred(some, config.crop).float().flatten(1) / handed.scale
+    apart = some - some.mean(0)
+    spread = torch.linalg.eigvalsh(apart @ apart.T / len(some))[-1].clamp(min=0).sqrt()
+    header = {
+        "network": {"name": "unet", "arguments": arguments},
+        "predicts": config.predicts,
+        "provenance": provenance,
+        "spread": float(spread),
+    }
     torch.manual_seed(config.seed)
     prior = ScorePrior(
         NETWORKS["unet"](**arguments),
-        tuple(images.shape[1:]),
+        tuple(centred(images[:1], config.crop).shape[1:]),
         process(config, some),
         float(some.std()),
         units,
@@ -188,8 +202,14 @@ def train(
 
     Raises:
         FileNotFoundError: resume without an earlier run.
+        ValueError: resume with other settings, or a crop larger than the images.
         FloatingPointError: five steps in a row gave a loss that is not finite; the last saved state is kept.
     """
+    if config.crop and config.crop > min(images.shape[-2:]):
+        raise ValueError(
+            f"got crop={config.crop} for images of {images.shape[-2]}x{images.shape[-1]}; expected at most the shorter "
+            "side; use larger images or a smaller crop"
+        )
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     stored = units or Units(0.5, 0.5, "[0,1]")
@@ -201,19 +221,20 @@ def train(
         prior.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
     parts = {"network": prior.network, "average": averaged.network}
-    step, before = restore(out / "state.safetensors", parts, optimiser, config.model_dump()) if resume else (0, 0.0)
+    settings, defaults = config.model_dump(), TrainConfig().model_dump()
+    step, before = restore(out / "state.safetensors", parts, optimiser, settings, defaults) if resume else (0, 0.0)
     started, saved, bad = time.monotonic() - before, time.monotonic(), 0
 
     def keep() -> None:
         seconds = time.monotonic() - started
-        save(out / "state.safetensors", parts, optimiser, config.model_dump(), step, seconds)
+        save(out / "state.safetensors", parts, optimiser, settings, step, seconds)
 
     def record(final: bool) -> None:
         seconds = time.monotonic() - started
-        held = validation.float() / factor
+        held = centred(validation, config.crop).float() / factor
         losses = validation_losses(averaged, held) if len(held) else {}
         averaged.header["training"] = {
-            "config": config.model_dump(),
+            "config": settings,
             "steps": step,
             "images_seen": step * config.batch_size,
             "seconds": round(seconds),
@@ -241,13 +262,12 @@ def train(
         generator = torch.Generator().manual_seed((config.seed << 32) + step)
         torch.manual_seed((config.seed << 32) + step)  # dropout draws from the global one
         x0 = draw_batch(images, handed, config, generator)
-        sigma = noise_levels(config, prior.sde, len(x0), generator)
+        sigma = LEVELS[config.levels](config, prior.sde, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator)
         optimiser.param_groups[0]["lr"] = learning_rate(config, step, fraction)
         prior.train()
-        loss = score_matching_loss(prior, x0, sigma, noise).mean()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = backpropagated_loss(prior, x0, sigma, noise, config)
         norm = nn.utils.clip_grad_norm_(prior.parameters(), config.clip)
         bad = 0 if bool(torch.isfinite(norm)) else bad + 1
         if bad == 5:
@@ -261,14 +281,14 @@ def train(
             average(averaged, prior, 0.5 ** (config.batch_size / min(config.ema, 0.1 * images_seen + 1)))
         step += 1
         if progress:
-            progress({"step": step, "loss": float(loss.detach()), "fraction": fraction, "gradient_norm": float(norm)})
+            progress({"step": step, "loss": float(loss), "fraction": fraction, "gradient_norm": float(norm)})
         if step % 50 == 0 or bad:
             append(
                 out / "log.jsonl",
                 {
                     "step": step,
                     "seconds": round(time.monotonic() - started, 1),
-                    "loss": round(float(loss.detach()), 5),
+                    "loss": round(float(loss), 5),
                     "skipped": bool(bad),
                 },
             )

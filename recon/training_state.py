@@ -26,9 +26,11 @@ def save(
 
 
 def restore(
-    path: Path, parts: dict[str, nn.Module], optimiser: torch.optim.Optimizer, config: dict
+    path: Path, parts: dict[str, nn.Module], optimiser: torch.optim.Optimizer, config: dict, defaults: dict
 ) -> tuple[int, float]:
     """Load what `save` wrote into the same objects; returns (step, seconds).
+
+    A setting that the file does not know, being older, counts as its value in `defaults`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -39,9 +41,8 @@ def restore(
             f"got resume, but {path} does not exist; expected the folder of an earlier run; train without resume"
         )
     tensors, header = read_tensors(path)
-    was, now = (
-        {k: v for k, v in json.loads(json.dumps(c)).items() if k not in MAY_CHANGE} for c in (header["config"], config)
-    )
+    known = {**defaults, **header["config"]}
+    was, now = ({k: v for k, v in json.loads(json.dumps(c)).items() if k not in MAY_CHANGE} for c in (known, config))
     differing = sorted(k for k in was.keys() | now.keys() if was.get(k) != now.get(k))
     if differing:
         raise ValueError(

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 import recon
+from recon.batches import centred, crop, draw_batch, warp
 from recon.checkpoint import read_tensors
+from recon.levels import LEVELS
 from recon.networks import UNet
 from recon.prior import ScorePrior, Units
-from recon.training import draw_batch, noise_levels, score_matching_loss, validation_losses
+from recon.training import score_matching_loss, validation_losses
 
 TINY = {
     "widths": (8,),
@@ -85,7 +87,7 @@ def test_loss_is_that_of_the_network_on_a_target_of_unit_weight():
 def test_noise_levels_are_log_normal_inside_the_range_of_the_process(sde):
     """Stratified: the i-th of n sorted levels lies in the i-th n-th of the truncated distribution."""
     config, n = recon.TrainConfig(log_sigma_mean=-0.7, log_sigma_std=1.2), 500
-    levels = noise_levels(config, sde, n, torch.Generator().manual_seed(3)).double().sort().values
+    levels = LEVELS["lognormal"](config, sde, n, torch.Generator().manual_seed(3)).double().sort().values
     normal = torch.distributions.Normal(torch.tensor(-0.7, dtype=torch.float64), 1.2)
     low, high = (normal.cdf(torch.tensor(math.log(v), dtype=torch.float64)) for v in (sde.sigma_min, sde.sigma_max))
     share = (normal.cdf(levels.log()) - low) / (high - low)
@@ -104,6 +106,97 @@ def test_batches_are_normalised_and_only_mirrored():
     assert set(kinds) == {0, 1, 2, 3}
     batch = draw_batch(ramp, handed, recon.TrainConfig(batch_size=64, flip=False), torch.Generator().manual_seed(0))
     assert all(any(torch.allclose(item, image, atol=1e-7) for image in wanted[:2]) for item in batch)
+
+
+@pytest.mark.parametrize("sde", [recon.VP(), recon.VE(0.05, 4.0), recon.SubVP()], ids=["vp", "ve", "subvp"])
+@pytest.mark.parametrize("name", ["uniform_time", "cosine", "discrete"])
+def test_other_noise_levels_follow_their_distribution(name, sde):
+    """The share of levels below a level is that of the times, of atan sigma, or of the ladder's rungs."""
+    config, n = recon.TrainConfig(level_count=6), 600
+    levels = LEVELS[name](config, sde, n, torch.Generator().manual_seed(3)).double().sort().values
+    assert float(levels[0]) >= sde.sigma_min * (1 - 1e-4) and float(levels[-1]) <= sde.sigma_max * (1 + 1e-4)
+    if name == "discrete":
+        rungs, counts = levels.unique(return_counts=True)
+        ratios = rungs[1:] / rungs[:-1]
+        assert len(rungs) == 6 and counts.tolist() == [100] * 6
+        assert torch.allclose(ratios, ratios[:1].expand(5), rtol=1e-4)
+        return
+    place = sde.time if name == "uniform_time" else torch.atan
+    ends = torch.tensor([sde.sigma_min, sde.sigma_max], dtype=torch.float64)
+    if name == "uniform_time" and sde.t_min:
+        ends[0] = float(sde.sigma(1e-3))
+    low, high = place(ends)
+    share = (place(levels) - low) / (high - low)
+    edges = torch.arange(n, dtype=torch.float64) / n
+    assert bool((share >= edges - 1e-3).all() and (share <= edges + 1 / n + 1e-3).all())
+
+
+def test_crops_are_windows_of_their_images():
+    ramp = torch.arange(2 * 100, dtype=torch.float32).reshape(2, 1, 10, 10)
+    index = torch.tensor([0, 1] * 40)
+    windows = crop(ramp, index, 8, torch.Generator().manual_seed(0))
+    corners = [(int(w[0, 0, 0]) % 100 // 10, int(w[0, 0, 0]) % 10) for w in windows]
+    assert set(corners) == {(i, j) for i in range(3) for j in range(3)}
+    for i, window, (top, left) in zip(index, windows, corners, strict=True):
+        assert torch.equal(window, ramp[i, :, top : top + 8, left : left + 8])
+    assert torch.equal(centred(ramp, 8), ramp[..., 1:9, 1:9]) and centred(ramp, None) is ramp
+
+
+def test_warps_turn_and_scale_about_the_centre():
+    """Of a plane a i + b j only the gradient turns and shrinks; the middle of a non-square image stays."""
+    i, j = torch.meshgrid(torch.arange(21.0) - 10, torch.arange(31.0) - 15, indexing="ij")
+    plane = (2 * i + 3 * j).expand(64, 1, 21, 31)
+    warped = warp(plane, 30.0, 0.0, torch.Generator().manual_seed(1))
+    assert float(warped[:, 0, 10, 15].abs().max()) < 1e-4
+    down, right = warped[:, 0, 11, 15] - warped[:, 0, 10, 15], warped[:, 0, 10, 16] - warped[:, 0, 10, 15]
+    assert torch.allclose((down**2 + right**2).sqrt(), torch.full((64,), 13**0.5), rtol=1e-4)
+    turned = torch.atan2(right, down) - math.atan2(3, 2)
+    assert 0.4 < float(turned.max()) <= math.radians(30) + 1e-4
+    assert -math.radians(30) - 1e-4 <= float(turned.min()) < -0.4
+    scaled = warp(plane, 0.0, 0.25, torch.Generator().manual_seed(1))
+    factors = (scaled[:, 0, 11, 15] - scaled[:, 0, 10, 15]) / 2
+    assert torch.allclose((scaled[:, 0, 10, 16] - scaled[:, 0, 10, 15]) / 3, factors, rtol=1e-3)
+    assert 1 / 1.25 - 1e-4 <= float(factors.min()) < 0.85 and 1.18 < float(factors.max()) <= 1.25 + 1e-4
+    assert torch.equal(warp(plane, 0.0, 0.0, torch.Generator()).round(decimals=3), plane)
+
+
+def test_a_batch_in_parts_has_the_same_gradient(tmp_path):
+    weights = []
+    for accumulate in (1, 3):
+        config = recon.TrainConfig(**{**TINY, "steps": 1, "learning_rate": 1e-2}, accumulate=accumulate)
+        recon.train(images(), images(0), config, tmp_path / str(accumulate))
+        weights.append(read_tensors(tmp_path / str(accumulate) / "state.safetensors")[0])
+    changed = [k for k in weights[0] if k.startswith("optimiser") and k.endswith("exp_avg")]
+    assert changed and all(torch.allclose(weights[0][k], weights[1][k], rtol=1e-4, atol=1e-8) for k in changed)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"predicts": "eps"}, {"predicts": "v", "weighting": "min_snr"}, {"objective": "sliced"},
+     {"weighting": "likelihood"}, {"crop": 8, "rotate": 10.0, "zoom": 0.1}, {"precision": "bfloat16"},
+     {"levels": "discrete", "level_count": 4}],
+    ids=lambda s: "-".join(map(str, s.values())),
+)
+def test_every_choice_of_settings_trains_and_comes_back(settings, tmp_path):
+    """A loss that is finite and falls, and a prior that is read back with what it predicts."""
+    losses = []
+    config = recon.TrainConfig(**{**EASY, **settings})
+    path = recon.train(
+        images(24, 12 if "crop" in settings else 8), images(4, 12 if "crop" in settings else 8, 1), config, tmp_path,
+        progress=lambda record: losses.append(record["loss"]),
+    )
+    assert all(map(math.isfinite, losses))
+    prior = recon.load_prior(path)
+    assert prior.predicts == config.predicts and prior.shape == (1, 8, 8)
+    x0 = prior.from_value(images(16, seed=1).float() / 255)
+    noise = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    error = float((prior.denoise(x0 + 0.5 * noise, 0.5) - x0).square().mean())
+    assert error < 0.25 * 0.9, error  # less than the noise
+
+
+def test_a_crop_larger_than_the_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="got crop=16 for images of 8x8; expected at most the shorter side"):
+        recon.train(images(), images(0), recon.TrainConfig(**TINY, crop=16), tmp_path)
 
 
 def test_validation_reports_the_psnr_of_a_known_error():
@@ -271,7 +364,7 @@ def test_five_losses_in_a_row_that_are_not_finite_stop_the_run(tmp_path, monkeyp
         if record["step"] == 3:
             monkeypatch.setattr(
                 "recon.training.score_matching_loss",
-                lambda prior, x0, sigma, noise: score_matching_loss(prior, x0 * torch.nan, sigma, noise),
+                lambda prior, x0, *others: score_matching_loss(prior, x0 * torch.nan, *others),
             )
             kept.update(read_tensors(tmp_path / "state.safetensors")[0])
 
