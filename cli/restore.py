@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from cli.measure import Task
 from cli.progress import bar
 from cli.scores import LEVEL
 from cli.verdict import Fit
+from data.rules import labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,20 +133,37 @@ def array(task: Task, images: Tensor) -> np.ndarray:
 
 
 def fits(task: Task, images: Tensor, of_samples: bool) -> list[Fit]:
-    """For each item how images (S, B, C, H, W) fit its data: by their mean chi-square and their largest misfit."""
+    """For each item how images (S, B, C, H, W) fit its data: by their mean chi-square and their largest residual."""
     import torch
 
     m = task.measurement
     images = images.to(m.y)
-    chi_squares = None if m.noiseless else torch.stack([m.chi_square(x) for x in images]).mean(0)
-    misfits = torch.stack([m.residual(x).abs().flatten(1).amax(1) for x in images]).amax(0)
+    sizes = torch.stack([m.residual(x).abs() for x in images], 1)  # (B, S, ...)
+    sigma = torch.as_tensor(m.noise.sigma, dtype=m.y.dtype)
+    scaled = sizes if m.noiseless else sizes / torch.broadcast_to(sigma, m.y.shape)[:, None]
+    averages = None if m.noiseless else torch.stack([m.chi_square(x) for x in images]).mean(0).tolist()
     seen = m.y if m.operator.measured is None else m.y[..., m.operator.measured.expand(m.operator.out_shape)]
-    ranges = seen.flatten(1).amax(1) - seen.flatten(1).amin(1)
-    shares = misfits / torch.where(ranges > 0, ranges, 1.0)
-    return [
-        Fit(None if chi_squares is None else float(chi_squares[k]), float(share), m.count, of_samples, task.assumed)
-        for k, share in enumerate(shares)
-    ]
+    found = []
+    for k, values in enumerate(seen):
+        place = np.unravel_index(int(scaled[k].argmax()), scaled[k].shape)
+        span = float(values.max() - values.min()) or 1.0
+        found.append(Fit(
+            chi_square=None if averages is None else averages[k],
+            peak=None if averages is None else float(scaled[k][place]),
+            misfit=float(sizes[k][place]) / span,
+            place=named(task, place[-len(m.operator.out_shape) :]),
+            count=m.count,
+            of_samples=of_samples,
+            assumed=task.assumed,
+        ))  # fmt: skip
+    return found
+
+
+def named(task: Task, index: Sequence[int]) -> str:
+    """A place in the data, without padding, in words: "row 60, column 9"."""
+    first = task.window or (0,) * len(index)
+    axes = labels(task.measurement.operator.spec["name"], 4)[-len(index) :]
+    return ", ".join(f"{axis} {n - start}" for axis, n, start in zip(axes, index, first, strict=False))
 
 
 def residual(task: Task, images: Tensor) -> np.ndarray | None:

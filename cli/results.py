@@ -133,6 +133,9 @@ def facts(done: Finished, item: int, measured: dict[str, float] | None) -> list[
         rows.append(("samples", f"{len(result.samples)}, {cost}"))
     if result.chi_square is not None:
         rows.append(("residual chi-square of the estimate", f"{result.chi_square[item]:.2f}"))
+    own = result.fits[item]
+    relative = "" if own.peak is None else f"{own.peak:.1f} times the noise, "
+    rows.append(("largest residual", f"{relative}{100 * own.misfit:.2g} % of the data's range ({own.place})"))
     if measured:
         closeness = f"{measured['psnr']:.2f} dB, {measured['ssim']:.3f}"
         rows.append(("PSNR, SSIM", f"{closeness} (data range {done.data_range:g})"))
@@ -213,7 +216,7 @@ def outcome(done: Finished, judged: Scores) -> dict[str, Any]:
         "noise": noise(done.task),
         "chi_square": result.chi_square,
         "chi_square_of_samples": [fit.chi_square for fit in result.fits if fit.of_samples],
-        "misfit": [fit.misfit for fit in result.fits],
+        "largest_residual": [{"share": fit.misfit, "sigmas": fit.peak, "place": fit.place} for fit in result.fits],
         "verdict": [verdict.word for verdict in done.verdicts],
         "scores": judged,
     }

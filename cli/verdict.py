@@ -3,19 +3,21 @@
 A noise level is seldom known better than to a fifth, and approximate samplers err as much: residuals within a factor
 of 1.2 of the noise are good, more where chance asks for it (three standard deviations of chi-square, sqrt(2 / m) each
 for m data). Beyond 1.5, chi-square 2.25, noise of that size explains them no longer. A level that nobody stated, the
-rounding of a picture, is right to a factor of 2 at best. Data without noise have to be met: 1 % of their range is what
-an eye would pass over.
+rounding of a picture, is right to a factor of 2 at best. Chi-square is an average, which a small structure that was
+measured but not drawn hardly moves; so no single residual may exceed what one in a thousand such data sets would show,
+sqrt(2 ln(1000 m)) standard deviations, by more than that factor. Data without noise have to be met: 1 % of their range
+is what an eye would pass over.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import log, sqrt
 
-GOOD, BAD = "good", "bad"
+GOOD, ODD, BAD = "good", "odd", "bad"
 STATED, ASSUMED = (1.2, 1.5), (2.0, 4.0)  # factors between residuals and noise that end "good" and begin "bad"
 MET, MISSED = 0.01, 0.1  # the same for data without noise, in shares of their range
-LABELS = {GOOD: "fits the data", "odd": "odd fit to the data", BAD: "does not fit the data"}
+LABELS = {GOOD: "fits the data", ODD: "odd fit to the data", BAD: "does not fit the data"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Fit:
     Args:
         chi_square: mean squared residual over the noise variance; None for data without noise.
         misfit: largest residual as a share of the data's range.
+        peak: largest residual over its noise; None for data without noise.
+        place: where in the data that is, in words.
         count: how many data there are.
         of_samples: whether these are the residuals of posterior samples. Truth and samples are exchangeable under the
             posterior, so their chi-square is 1 on average; a best estimate's is lower by the share of noise it fits.
@@ -33,6 +37,8 @@ class Fit:
 
     chi_square: float | None
     misfit: float
+    peak: float | None
+    place: str
     count: int
     of_samples: bool
     assumed: bool
@@ -52,44 +58,55 @@ class Verdict:
 
 def judge(fit: Fit) -> Verdict:
     """Does the result explain the data?"""
-    return without_noise(fit) if fit.chi_square is None else with_noise(fit, fit.chi_square)
+    if fit.chi_square is None or fit.peak is None:
+        return without_noise(fit)
+    return with_noise(fit, fit.chi_square, fit.peak)
 
 
 def without_noise(fit: Fit) -> Verdict:
     """The verdict on data that should be met exactly."""
-    found = f"The data are stated to be without noise; they are missed by up to {100 * fit.misfit:.2g} % of their range"
+    found = f"The data are stated to be without noise; they are missed by up to {largest(fit)}"
     if fit.misfit <= MET:
         return Verdict(GOOD, f"{found}: they are explained.")
-    word = BAD if fit.misfit > MISSED else "odd"
+    word = BAD if fit.misfit > MISSED else ODD
     reliance = " Do not rely on it." if word == BAD else ""
     fix = "More --steps or another --method may help; if they carry noise, state it (--noise)."
     return Verdict(word, f"{found}. {fix}{reliance}")
 
 
-def with_noise(fit: Fit, chi_square: float) -> Verdict:
-    """The verdict on data with noise, by chi-square."""
+def with_noise(fit: Fit, chi_square: float, peak: float) -> Verdict:
+    """The verdict on data with noise, by chi-square and by the largest residual."""
     near, far = ASSUMED if fit.assumed else STATED
     chance = sqrt(2 / fit.count)
     level = "assumed noise" if fit.assumed else "stated noise"
     whose = "samples" if fit.of_samples else "estimate"
-    found = f"The residuals of the {whose} are {compared(chi_square)} the {level} (chi-square {chi_square:.2f}, " + (
+    found = f"The residuals of the {whose} are {compared(chi_square)} the {level} (chi-square {chi_square:.3g}, " + (
         f"by chance 1 ± {chance:.2f})" if fit.of_samples else "1 or less is right: an estimate fits part of the noise)"
     )
     if chi_square > max(far**2, 1 + 3 * chance):
         return Verdict(BAD, f"{found}: the result does not explain the data. {reasons(fit)} Do not rely on it.")
     if chi_square > max(near**2, 1 + 3 * chance):
-        return Verdict("odd", f"{found}. {reasons(fit)}")
+        return Verdict(ODD, f"{found}. {reasons(fit)}")
     if fit.of_samples and not fit.assumed and chi_square < min(near**-2, 1 - 3 * chance):
         closer = "closer to the data than the noise allows. The noise may be smaller than stated, or the method fits it"
-        return Verdict("odd", f"{found}: {closer}; the interval map is then too narrow.")
+        return Verdict(ODD, f"{found}: {closer}; the interval map is then too narrow.")
+    if peak > near * sqrt(2 * log(1000 * fit.count)):
+        far_off = f"some data are missed by up to {peak:.0f} times the {level}, {largest(fit)}"
+        lost = "What was measured there may have been drawn away: compare the samples with the data."
+        return Verdict(ODD, f"{found}, but {far_off}. {lost}")
     return Verdict(GOOD, f"{found}: to within that, the data are explained.")
+
+
+def largest(fit: Fit) -> str:
+    """The largest residual in words."""
+    return f"{100 * fit.misfit:.2g} % of their range ({fit.place})"
 
 
 def compared(chi_square: float) -> str:
     """The size of residuals next to the noise, in words that go before it: "8 % larger than"."""
     ratio = sqrt(chi_square)
     if ratio > 2:
-        return f"{ratio:.1f} times"
+        return f"{ratio:.3g} times"
     share = round(100 * abs(ratio - 1))
     return f"{share} % {'larger' if ratio > 1 else 'smaller'} than" if share else "as large as"
 
@@ -99,5 +116,7 @@ def reasons(fit: Fit) -> str:
     noise = "noise of the picture may be more than its rounding (state it: --noise)" if fit.assumed else (
         "noise may be larger than stated"
     )
-    image = "the image is unlike those of the prior, the sampler took too few --steps, " if fit.of_samples else ""
-    return f"The {noise}, {image}or the operator is not the true one."
+    own = "the image is unlike those of the prior, the sampler took too few --steps" if fit.of_samples else (
+        "the method does not aim to fit the data so closely"
+    )
+    return f"The {noise}, {own}, or the operator is not the true one."
