@@ -11,6 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from recon.batches import centred, draw_batch
 from recon.checkpoint import load_prior, save_prior
+from recon.distributed import Team, team
 from recon.levels import LEVELS
 from recon.networks import NETWORKS
 from recon.objectives import OBJECTIVES, WEIGHTINGS
@@ -89,8 +91,8 @@ def validation_losses(prior: ScorePrior, images: Tensor, limit: int = 256) -> di
     result, losses = {}, []
     for low, high in zip(BANDS, BANDS[1:], strict=False):
         sigma = torch.exp(math.log(low) + (math.log(high) - math.log(low)) * (torch.arange(len(x0)) + 0.5) / len(x0))
-        noise = torch.randn(x0.shape, generator=generator)
-        sigma = sigma[torch.randperm(len(x0), generator=generator)]
+        noise = torch.randn(x0.shape, generator=generator).to(x0)
+        sigma = sigma[torch.randperm(len(x0), generator=generator)].to(x0)
         mse = []
         for part in torch.arange(len(x0)).split(64):
             x = x0[part] + per_item(sigma[part], x0[part]) * noise[part]
@@ -100,16 +102,29 @@ def validation_losses(prior: ScorePrior, images: Tensor, limit: int = 256) -> di
     return {"loss": round(float(torch.cat(losses).mean()), 5), **result}
 
 
-def backpropagated_loss(prior: ScorePrior, x0: Tensor, sigma: Tensor, noise: Tensor, config: TrainConfig) -> Tensor:
+class Loss(nn.Module):
+    """(x0, sigma, noise) -> the mean loss of a part of a batch, as a module, which is what torch distributes."""
+
+    def __init__(self, prior: ScorePrior, config: TrainConfig) -> None:
+        super().__init__()
+        self.prior, self.config = prior, config
+
+    def forward(self, x0: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            return score_matching_loss(
+                self.prior, x0, sigma, noise, self.config.objective, self.config.weighting
+            ).mean()
+
+
+def backpropagated_loss(model: nn.Module, batch: tuple[Tensor, ...], parts: int) -> Tensor:
     """The mean loss of a batch, whose gradient is added to the parameters, part by part."""
-    total = torch.zeros(())
-    for part in torch.arange(len(x0)).chunk(config.accumulate):
-        with torch.autocast(x0.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            losses = score_matching_loss(
-                prior, x0[part], sigma[part], noise[part], config.objective, config.weighting
-            )
-        loss = losses.sum() / len(x0)
-        loss.backward()
+    rows = torch.arange(len(batch[0])).chunk(parts)
+    total = torch.zeros((), device=batch[0].device)
+    for part in rows:
+        last = part is rows[-1]
+        with nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync():
+            loss = model(*(tensor[part] for tensor in batch)) * (len(part) / len(batch[0]))
+            loss.backward()
         total = total + loss.detach()
     return total
 
@@ -183,6 +198,7 @@ def train(
     name: str = "",
     provenance: dict | None = None,
     resume: bool = False,
+    device: torch.device | str | None = None,
     progress: Callable[[dict], None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Path:
@@ -194,6 +210,8 @@ def train(
         units: value = scale * x + shift of the images handed in; default: values in [0, 1], uint8 ones divided by 255.
         provenance: where the images come from and under which licence; stored in the prior.
         resume: continue from `out`/state.safetensors.
+        device: where to compute; default: a GPU where there is one. Under `torchrun` each process takes its share of
+            every batch (`recon.distributed`), and the first one writes.
         progress: called after every step with {"step", "loss", "fraction", "gradient_norm"}.
         interrupted: asked after every step; once it says True the state is saved, to be resumed from, and the run ends.
 
@@ -216,22 +234,45 @@ def train(
     factor = 255.0 if images.dtype == torch.uint8 and units is None else 1.0
     handed = Units(stored.scale * factor, stored.shift * factor)
     prior = new_prior(config, images, stored, handed, name, provenance or {})
+    with team(device) as processes:
+        return _loop(prior, images, validation, config, out, handed, processes, resume, progress, interrupted)
+
+
+def _loop(
+    prior: ScorePrior,
+    images: Tensor,
+    validation: Tensor,
+    config: TrainConfig,
+    out: Path,
+    handed: Units,
+    processes: Team,
+    resume: bool,
+    progress: Callable[[dict], None] | None,
+    interrupted: Callable[[], bool],
+) -> Path:
+    """The steps of `train`, for one process of a team."""
+    prior = prior.to(processes.device)
     averaged = copy.deepcopy(prior).eval()
     optimiser = torch.optim.AdamW(
         prior.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
+    model = processes.model(Loss(prior, config))
     parts = {"network": prior.network, "average": averaged.network}
     settings, defaults = config.model_dump(), TrainConfig().model_dump()
     step, before = restore(out / "state.safetensors", parts, optimiser, settings, defaults) if resume else (0, 0.0)
     started, saved, bad = time.monotonic() - before, time.monotonic(), 0
 
     def keep() -> None:
+        if not processes.leads:
+            return
         seconds = time.monotonic() - started
         save(out / "state.safetensors", parts, optimiser, settings, step, seconds)
 
     def record(final: bool) -> None:
+        if not processes.leads:
+            return
         seconds = time.monotonic() - started
-        held = centred(validation, config.crop).float() / factor
+        held = centred(validation, config.crop).to(processes.device).float() * (prior.scale / handed.scale)
         losses = validation_losses(averaged, held) if len(held) else {}
         averaged.header["training"] = {
             "config": settings,
@@ -256,7 +297,7 @@ def train(
 
     def share_done() -> float:
         hours = (time.monotonic() - started) / 3600
-        return max(step / config.steps, hours / config.hours if config.hours else 0.0)
+        return processes.agreed(max(step / config.steps, hours / config.hours if config.hours else 0.0))
 
     while (fraction := share_done()) < 1:
         generator = torch.Generator().manual_seed((config.seed << 32) + step)
@@ -267,7 +308,8 @@ def train(
         optimiser.param_groups[0]["lr"] = learning_rate(config, step, fraction)
         prior.train()
         optimiser.zero_grad(set_to_none=True)
-        loss = backpropagated_loss(prior, x0, sigma, noise, config)
+        batch = tuple(map(processes.share, (x0, sigma, noise)))
+        loss = processes.mean(backpropagated_loss(model, batch, config.accumulate))
         norm = nn.utils.clip_grad_norm_(prior.parameters(), config.clip)
         bad = 0 if bool(torch.isfinite(norm)) else bad + 1
         if bad == 5:
@@ -282,7 +324,7 @@ def train(
         step += 1
         if progress:
             progress({"step": step, "loss": float(loss), "fraction": fraction, "gradient_norm": float(norm)})
-        if step % 50 == 0 or bad:
+        if processes.leads and (step % 50 == 0 or bad):
             append(
                 out / "log.jsonl",
                 {
@@ -295,7 +337,7 @@ def train(
         if time.monotonic() - saved > 60 * config.save_minutes:
             record(final=False)
             saved = time.monotonic()
-        if interrupted():
+        if processes.agreed(interrupted()):
             keep()
             return out / "prior.safetensors"
     record(final=True)
