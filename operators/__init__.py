@@ -21,6 +21,8 @@ from operators.noise import Gaussian
 from operators.probes import dense_matrix, dot_test, operator_norm
 from operators.resample import downsample
 from operators.solve import cg, conjugate_residuals, least_squares
+from operators.sparse import SparseMatrix
+from operators.trajectories import radial_trajectory, spiral_trajectory
 
 OPERATORS = {
     "identity": identity,
@@ -35,7 +37,8 @@ FURTHER_OPERATORS = {  # of the same contract; the command line does not describ
 
 __all__ = [
     "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Compose", "Dense", "Diagonal", "Each", "FromFunctions",
-    "Gaussian", "Identity", "LinearOperator", "Operator", "RealToComplex", "Scaled", "Stack", "Sum", "cg",
-    "conjugate_residuals", "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_skimage", "least_squares",
-    "low_resolution_coils", "mri", "operator_norm", "sampling_mask", "to_channels", "to_complex", "to_skimage",
+    "Gaussian", "Identity", "LinearOperator", "Operator", "RealToComplex", "Scaled", "SparseMatrix", "Stack",
+    "Sum", "cg", "conjugate_residuals", "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_skimage",
+    "least_squares", "low_resolution_coils", "mri", "operator_norm", "radial_trajectory", "sampling_mask",
+    "spiral_trajectory", "to_channels", "to_complex", "to_skimage",
 ]

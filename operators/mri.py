@@ -15,6 +15,8 @@ from operators.inpaint import Inpaint
 from operators.kspace import CentredFourier, CoilMaps
 from operators.linear import LinearOperator
 from operators.masks import sampling_mask
+from operators.nufft import nonuniform_fourier
+from operators.trajectories import given_trajectory, trajectory_for
 
 IMAGES = ("complex", "real")
 
@@ -26,6 +28,7 @@ def mri(
     mask: np.ndarray | Tensor | None = None,
     coils: np.ndarray | Tensor | None = None,
     kind: str = "random",
+    trajectory: str | np.ndarray | Tensor | None = None,
     image: str = "complex",
     seed: int = 0,
 ) -> LinearOperator:
@@ -39,14 +42,17 @@ def mri(
         shape: (H, W) of the image and of k-space.
         acceleration, center_fraction, kind, seed: Of the mask, see `operators.sampling_mask`.
         mask: Takes the place of these: (H, W), or (W,) for whole columns; True or 1 = sampled.
+        trajectory: Takes the place of a mask where k-space is not sampled on a grid: "radial" (golden angle) or
+            "spiral", with 1 / acceleration of the shots of full sampling, or points (shots, samples, 2) of (row,
+            column) in cycles per pixel, see `operators.radial_trajectory`.
         coils: Coil maps S, (C, H, W) complex; by default one coil that sees everything alike, without a coil axis.
         image: "complex": x is (..., 2, H, W). "real": x is (..., H, W), for priors of magnitudes; channels of x
             are kept in front, so that (B, 1, H, W) gives (B, 1, 2, H, W). What phase the image has must then be
             part of the coil maps, as it is in `operators.low_resolution_coils`.
 
     Returns:
-        The operator, to (..., 2, H, W), or (..., C, 2, H, W) with coils. Solves are in closed form for one coil and
-        complex images, and take three iterations for real ones.
+        The operator, to (..., 2, H, W), or (..., C, 2, H, W) with coils; with a trajectory the last axes are (shots,
+        samples). With a mask and one coil, solves are in closed form, or take three iterations for real images.
 
     Raises:
         ValueError: an argument is out of range or of another shape; the text has the remedy.
@@ -55,18 +61,24 @@ def mri(
     if image not in IMAGES:
         raise fault("image", repr(image), " or ".join(map(repr, IMAGES)), "choose one of these")
     parameters = {"shape": list(shape), "image": image}
-    if mask is None:
-        sampled = sampling_mask(shape, acceleration, center_fraction, kind, seed)
+    if trajectory is None:
+        sampled = sampling_mask(shape, acceleration, center_fraction, kind, seed) if mask is None else mask
+        parameters["mask"] = sampled = _given_mask(sampled, shape)
+        transform: LinearOperator = CentredFourier(shape)
+    elif mask is None:
+        named = isinstance(trajectory, str)
+        points = trajectory_for(trajectory, shape, acceleration) if named else given_trajectory(trajectory)
+        parameters["trajectory"] = points
+        transform = nonuniform_fourier(shape, points)
     else:
-        sampled = _given_mask(mask, shape)
-    parameters["mask"] = sampled
-    operator: LinearOperator = CentredFourier(shape)
-    maps = None if coils is None else _given_coils(coils, shape)
-    if maps is not None:
-        parameters["coils"] = maps
-        operator = Each(maps.shape[:1], operator)
-    operator = Inpaint(torch.from_numpy(sampled.copy()).expand(operator.out_shape)) @ operator
-    if maps is not None:
+        raise fault("mri", "mask and trajectory", "one of them", "leave out the mask: a trajectory is no grid")
+    if coils is not None:
+        parameters["coils"] = maps = _given_coils(coils, shape)
+        transform = Each(maps.shape[:1], transform)
+    operator = transform
+    if trajectory is None:
+        operator = Inpaint(torch.from_numpy(sampled.copy()).expand(transform.out_shape)) @ operator
+    if coils is not None:
         operator = operator @ CoilMaps(maps)
     if image == "real":
         operator = operator @ RealToComplex(shape)

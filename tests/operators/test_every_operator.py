@@ -16,6 +16,7 @@ KERNEL = RNG.standard_normal((4, 3))
 MASKS = RNG.random((3, 8, 7)) < 0.5
 MATRIX = torch.from_numpy(RNG.standard_normal((6, 4)) @ RNG.standard_normal((4, 12)))  # rank 4
 COILS = RNG.standard_normal((3, 6, 5)) + 1j * RNG.standard_normal((3, 6, 5))
+POINTS = RNG.uniform(-0.5, 0.5, (3, 8, 2))
 UNEVEN = np.array([0.1, 0.3, 0.35, 1.9, -0.4])
 
 
@@ -59,6 +60,9 @@ FACTORY_CASES = {
     "mri points": ("mri", dict(shape=(7, 6), acceleration=1.5, kind="poisson")),
     "mri real": ("mri", dict(shape=(6, 7), acceleration=2, image="real", seed=1)),
     "mri coils": ("mri", dict(shape=(6, 5), acceleration=1.3, coils=COILS)),
+    "mri radial": ("mri", dict(shape=(4, 5), trajectory="radial", acceleration=2)),
+    "mri points real": ("mri", dict(shape=(6, 5), trajectory=POINTS, image="real")),
+    "mri coils points": ("mri", dict(shape=(6, 5), trajectory=POINTS, coils=COILS)),
     "mri coils real": ("mri", dict(shape=(6, 5), acceleration=2, coils=COILS, image="real", kind="gaussian")),
 }
 OTHER_CASES = {
@@ -72,7 +76,7 @@ OTHER_CASES = {
     "adjoint": lambda: OPERATORS["downsample"](shape=(6, 8), factor=2).H,
 }
 CASES = list(FACTORY_CASES) + list(OTHER_CASES)
-NO_SVD = ["zero", "mri real", "mri coils"]
+NO_SVD = ["zero", "mri real", "mri coils", "mri radial", "mri points real"]
 SVD_CASES = [name for name in FACTORY_CASES if not any(part in name for part in NO_SVD)]
 SVD_CASES += ["dense", "dense tall", "scaled", "adjoint"]
 PRECISIONS = [(torch.float32, 1e-6), (torch.float64, 1e-12)]
