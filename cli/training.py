@@ -41,14 +41,12 @@ def settings(path: Path | None, flags: dict[str, Any]) -> tuple[TrainConfig, dic
 
 
 def multiple(chosen: TrainConfig, path: Path | None) -> int:
-    """The number that height and width of the images must be multiples of; a network without memory is asked."""
-    import torch
-
+    """The number that height and width of the images must be multiples of; a network of these settings is asked."""
     from recon.networks import NETWORKS
 
     parts = {key: getattr(chosen, key) for key in ("widths", "blocks", "attention", "unshuffle", "dropout")}
     where = str(path or "default settings")
-    with refusing("E-USAGE", "no such network", where, USAGE, "mend it in the --config file"), torch.device("meta"):
+    with refusing("E-USAGE", "no such network", where, USAGE, "mend it in the --config file"):
         return NETWORKS["unet"](channels=1, **parts).multiple
 
 

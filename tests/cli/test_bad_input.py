@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -266,6 +267,124 @@ def test_18_wrong_operators(words, refused, picture):
     refused(2, "simulate", picture, *words, "-o", "m.h5")
 
 
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        (["ct"], "--angles 60"),
+        (["inpaint"], "--mask mask.png, or --keep 0.4, or --box 8,8,16,16"),
+        (["inpaint", "--keep", 0.5, "--box", "1,1,2,2"], "--keep 0.4"),
+        (["inpaint", "--keep", 40], "--keep 0.4"),
+        (["inpaint", "--box", "1.5,2,3,4"], "whole pixels"),
+        (["blur"], "--std 2"),
+        (["blur", "--std", 0], "--std"),
+        (["blur", "--motion", "0,3"], "--motion"),
+        (["downsample", "--factor", 0], "--factor 4"),
+        (["ct", "--angles", 0], "--angles 60"),
+        (["ct", "--angles", "0:720:20"], "at most one turn"),
+        (["ct", "--angles", "9:9:20"], "--angles 0:120:40"),
+        (["ct", "--angles", 9, "--detectors", 0], "--detectors 4"),
+    ],
+)
+def test_18_remedies_are_flags_and_not_python(words, fix, refused, picture):
+    message = refused(2, "simulate", picture, "--operator", *words, "-o", "m.h5")
+    remedy = message[message.index("found") :]
+    assert fix in remedy
+    assert not re.search(r"\w=|np\.|array|missing 1|rad\b|radians|`", remedy), remedy
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--prior", "nosuch"], ["--prior"]),
+        (["--steps", 3, "--samples", 4], ["--steps", "--samples"]),
+        (["--samples", 8], ["--samples"]),  # the default, but someone typed it
+        (["--batch-size", 2], ["--batch-size"]),
+        (["--device", "cpu"], ["--device"]),
+        (["--config", "s.toml"], ["s.toml:2", "--samples"]),
+    ],
+)
+def test_18_flags_without_effect(words, names, refused, scan, tmp_path):
+    (tmp_path / "s.toml").write_text("seed = 1\nsamples = 4\n")
+    message = refused(2, "reconstruct", scan, "--method", "tv", *words, "-o", "out")
+    assert all(name in message[: message.index("expected")] for name in names)
+
+
+def test_18_the_environment_is_no_flag(recon_command, scan, monkeypatch):
+    monkeypatch.setenv("RECON_DEVICE", "cpu")
+    assert recon_command("reconstruct", scan, "--method", "fbp", "--seed", 1, "-o", "out").code == 0
+
+
+@pytest.mark.parametrize("words", [["--to-gray"], ["--max-pixels", 10], ["--keep", 0.5], ["--operator", "ct"]])
+def test_18_flags_of_images_with_a_measurement_file(words, refused, scan, tiny):
+    assert words[0] in refused(2, "reconstruct", scan, "--prior", tiny, *words, "-o", "out")
+
+
+def test_18_flags_of_a_truth_that_is_not_given(refused, recon_command, scan):
+    recon_command("reconstruct", scan, "--method", "fbp", "-o", "out")
+    assert "--items" in refused(2, "evaluate", "out", "--items", "0:1")
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        (["--steps", 0], ["--steps 0", "a whole number, 1 or more"]),
+        (["--samples", 0], ["a whole number, 1 or more", "--samples 8"]),
+        (["--samples", "many"], ["--samples many", "a whole number"]),
+        (["--seed", 2**63], ["from 0 to 9223372036854775807"]),
+        (["--method", "dps", "--option", "zta=1"], ["did you mean zeta?", "recon info dps"]),
+        (["--method", "dps", "--option", "zeta"], ["zeta=..."]),
+        (["--method", "dps", "--option", "zeta=large"], ["a number", "default is 1.0"]),
+        (["--method", "dps", "--option", "zeta=nan"], ["a number"]),
+        (["--method", "repaint", "--option", "repeats=2.5"], ["a whole number"]),
+        (["--method", "diffpir", "--option", "zeta=1", "--option", "eta=1"], ["did you mean zeta?"]),
+    ],
+)
+def test_18_values_that_flags_do_not_take(words, fix, refused, scan, tiny):
+    message = refused(2, "reconstruct", scan, "--prior", tiny, *words, "-o", "out")
+    assert all(text in message for text in fix)
+
+
+def test_18_the_largest_seed_is_one(recon_command, picture, scan, tiny):
+    words = ["--prior", tiny, "--steps", 2, "--samples", 2, "--seed", 2**63 - 1]
+    assert recon_command("reconstruct", scan, *words, "-o", "out").code == 0
+    assert recon_command("simulate", picture, *MASKED, "--seed", 2**63 - 1, "-o", "m.h5").code == 0
+
+
+def test_18_a_float_image_says_nothing_of_its_noise(refused, tmp_path):
+    np.save(tmp_path / "image.npy", np.full((16, 16), 0.5, np.float32))
+    assert "--noise 1%" in refused(2, "reconstruct", "image.npy", *MASKED, "--method", "tv", "-o", "out")
+
+
+def test_18_only_what_exists_is_advised(refused, tiny, scan, tmp_path):
+    assert "--method" not in refused(2, "sample", "-o", "out")
+    assert "--method fbp, tv or pinv" in refused(2, "reconstruct", scan, "-o", "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").touch()
+    assert "--resume" not in refused(2, "reconstruct", scan, "--prior", tiny, "-o", "full")
+    assert "--resume" in refused(2, "train", "many", "-o", "full")
+
+
+@pytest.mark.parametrize(
+    ("words", "side", "fix"),
+    [
+        (["--size", 60], 64, "--size 64"),
+        (["--size", 9], 64, "--size 16"),
+        ([], 60, "--size 64"),
+        (["--config", "t.toml"], 64, "a multiple of 16"),
+    ],
+)
+def test_18_a_size_that_the_network_cannot_take(words, side, fix, refused, tmp_path):
+    (tmp_path / "t.toml").write_text("size = 'big'\n")
+    data.write_images(tmp_path / "set.h5", np.random.default_rng(0).random((4, 1, side, side), np.float32), "[0,1]")
+    assert fix in refused(2, "train", "set.h5", *words, "-o", "out")
+
+
+@pytest.mark.parametrize("sde", ["vp", "ve"])
+def test_7_pictures_that_are_all_equal(sde, refused, tmp_path):
+    data.write_images(tmp_path / "set.h5", np.full((9, 1, 16, 16), 0.5, np.float32), "[0,1]")
+    assert "all pictures are equal" in refused(3, "train", "set.h5", "--sde", sde, "-o", "out")
+
+
 def test_20_output_exists(refused, scan, picture, tiny, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine.txt").write_text("mine")
@@ -287,10 +406,18 @@ def test_20_read_only_output(refused, picture, scan, tiny, tmp_path, monkeypatch
     refused(5, "reconstruct", scan, "--prior", tiny, "-o", "closed/out")
 
 
-def test_20_disk_too_small(refused, scan, tiny, monkeypatch):
+def test_20_disk_too_small(refused, scan, picture, tiny, monkeypatch):
     tight = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: tight)
     refused(5, "reconstruct", scan, "--prior", tiny, "-o", "out")
+    refused(5, "simulate", picture, *MASKED, "-o", "m.h5")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc on this system")
+def test_20_a_place_that_takes_no_file(refused, picture, monkeypatch):
+    refused(5, "simulate", picture, *MASKED, "-o", "/proc/m.h5")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**40, 0, 2**40))
+    refused(5, "simulate", picture, *MASKED, "-o", "/proc/m.h5")
 
 
 HOLD = """
@@ -312,5 +439,6 @@ def test_20_a_second_process_stops_at_the_lock_and_a_dead_one_leaves_none(
         done = recon_command(*words)
         assert done.code == 5 and "E-LOCKED" in done.err
         other.kill()
-    assert (tmp_path / "out/.recon.lock").exists()
+    assert (tmp_path / "out/.recon.lock").exists() and (tmp_path / "out/.recon.part").exists()
     assert recon_command(*words[:-1]).code == 0
+    assert not list((tmp_path / "out").glob(".*"))

@@ -98,7 +98,7 @@ def test_one_note_for_many_items(recon_command, tiny, tmp_path):
 
 
 def test_the_numbers_behind_the_verdict(recon_command, picture, tmp_path):
-    """Of a pseudo-inverse of half an image: the padding counts as nothing, the largest residual is found where it is."""
+    """Half of the image is only padding and counts as nothing; the largest residual is found where it is."""
     words = ["--operator", "inpaint", "--keep", 0.5, "--noise", 0.1, "--seed", 3]
     recon_command("simulate", picture, *words, "-o", "m.h5")
     record = json.loads(recon_command("reconstruct", "m.h5", "--method", "tv", "-o", "out", "--json").out)
