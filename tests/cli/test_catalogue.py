@@ -7,9 +7,14 @@ from dataclasses import fields
 
 import recon
 from cli import catalogue
+from cli.demo import demo
+from cli.errors import FLAGS, accepted
+from cli.reconstruct import reconstruct
+from cli.simulate import simulate
 from cli.spec import OperatorFlags
 from operators import OPERATORS
 from recon.classical import CLASSICAL
+from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS
 
 
 def test_every_name_is_described_and_exists():
@@ -17,6 +22,23 @@ def test_every_name_is_described_and_exists():
     assert set(catalogue.METHODS) == set(recon.METHODS)
     assert set(catalogue.CLASSICAL) == set(CLASSICAL)
     assert set(catalogue.SDES) == set(recon.SDES)
+
+
+def test_defaults_are_those_of_the_code():
+    assert catalogue.STEPS == DEFAULT_STEPS
+    assert next(iter(catalogue.METHODS)) == DEFAULT_METHOD  # help says: the first
+
+
+def test_library_arguments_that_errors_call_flags_are_flags():
+    assert set(FLAGS) <= set(inspect.signature(reconstruct).parameters)
+    assert {field.name for field in fields(OperatorFlags)} <= set(FLAGS)
+
+
+def test_help_says_what_a_share_of_noise_refers_to_and_which_methods_there_are():
+    assert "largest noiseless |A x|" in accepted(simulate, "noise")
+    assert "largest |y|, noise included" in accepted(reconstruct, "noise")
+    assert all(name in accepted(reconstruct, "method") for name in [*catalogue.METHODS, *catalogue.CLASSICAL])
+    assert "tv" not in accepted(demo, "method")
 
 
 def test_every_operator_flag_is_a_parameter_of_some_operator():

@@ -15,7 +15,7 @@ import pytest
 
 import data
 import recon
-from cli.errors import split
+from cli.errors import in_flags, split
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,15 @@ def test_the_parts_of_a_library_error():
     )
     assert split("got X; expected Y; do Z; or W") == ("X", "Y", "do Z; or W")
     assert split("something else") == ("something else", "", "")
+
+
+def test_python_words_of_the_library_become_flags():
+    assert in_flags("got 40; expected a share; divide by 100: keep=0.4") == (
+        "got 40; expected a share; divide by 100: --keep 0.4"
+    )
+    assert in_flags("correct `batch_size`, or steps=3") == "correct --batch-size, or --steps 3"
+    assert in_flags("correct `motion length`; use A.pinv(y)") == "correct --motion; use --method pinv"
+    assert in_flags("sigma == 0 and weight=3 stay") == "sigma == 0 and weight=3 stay"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

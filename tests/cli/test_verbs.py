@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 
+import h5py
 import numpy as np
 import pytest
 
 import data
+import recon
 from recon.presets import DEFAULT_METHOD
 
 OPERATORS = {
@@ -203,3 +205,75 @@ def test_noiseless_data_are_reconstructed_without_a_chi_square(recon_command, pi
         assert done.code == 0, done.err
         assert (tmp_path / folder / "report.html").is_file()
     assert recon_command("evaluate", "b", "--json").code == 0
+
+
+def test_info_describes_an_array_of_noise_levels(recon_command, scan):
+    with h5py.File(scan, "r+") as file:
+        shape = file["y"].shape[-1:]
+        del file["noise"].attrs["sigma"]
+        file["noise"]["sigma"] = np.linspace(0.01, 0.02, shape[0])
+    done = recon_command("info", scan)
+    assert done.code == 0 and f"sigma 0.01 .. 0.02 ({shape[0]} values)" in done.out
+    assert recon_command("reconstruct", scan, "--method", "fbp", "-o", "out").code == 0
+
+
+def test_a_mask_that_seems_inverted_is_noted(recon_command, picture, mask, tmp_path):
+    """A damaged picture, black where the mask is: the mask turned over shows nothing but the damage."""
+    kept = data.read_mask(mask, (16, 16))
+    data.write_image(tmp_path / "damaged.png", data.read_image(picture).values * kept, 0, 1)
+    data.write_image(tmp_path / "turned.png", 1.0 - kept[None], 0, 1)
+    words = ["reconstruct", "damaged.png", "--operator", "inpaint", "--method", "pinv", "--mask"]
+    assert "is it inverted? White is kept" in recon_command(*words, "turned.png", "-o", "a").err
+    assert "inverted" not in recon_command(*words, mask, "-o", "b").err
+
+
+@pytest.mark.parametrize("config", ["[option]\nzeta = 0.5\n", "option = ['zeta=0.5']\n", "option = 'zeta=0.5'\n"])
+def test_options_of_a_method_reach_it_and_the_record(config, recon_command, scan, tiny, tmp_path, monkeypatch):
+    given, reconstruct = [], recon.reconstruct
+    monkeypatch.setattr(
+        recon, "reconstruct", lambda *a, **k: given.append(k["options"]) or reconstruct(*a, **k)
+    )
+    words = ["reconstruct", scan, "--prior", tiny, "--method", "dps", "--steps", 2, "--samples", 2]
+    assert recon_command(*words, "--option", "zeta=0.5", "-o", "a").code == 0
+    (tmp_path / "s.toml").write_text(config)
+    assert recon_command(*words, "--config", "s.toml", "-o", "b").code == 0
+    assert given == [{"zeta": 0.5}] * 2
+    assert json.loads((tmp_path / "a/run.json").read_text())["settings"]["options"] == {"zeta": 0.5}
+    assert recon_command("reconstruct", scan, "--method", "fbp", "--option", "window=hann", "-o", "c").code == 0
+
+
+def test_info_lists_methods_and_their_options(recon_command):
+    assert all(name in recon_command("info").out for name in ("spectral", "dps", "tv"))
+    found = json.loads(recon_command("info", "dds", "--json").out)["--option NAME=VALUE"]
+    assert found == {"eta": "0.85", "iterations": "5", "weight": "0.0"}
+
+
+def test_a_prior_of_other_images_is_named_by_what_it_was_trained_on(recon_command, picture, tmp_path):
+    words = ["--operator", "identity", "--noise", 0.1, "--prior", "headct-64", "--steps", 2, "--samples", 2]
+    done = recon_command("reconstruct", picture, *words, "-o", "out")
+    assert "trained at 64 x 64, not 16 x 16, on: " in done.err and "head CT" in done.err
+    assert "head CT" in json.loads((tmp_path / "out/run.json").read_text())["settings"]["trained_on"]
+    assert "head CT" in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_failed_demo_leaves_nothing_and_does_not_stand_in_the_way(recon_command, tiny, tmp_path, monkeypatch):
+    words = ["demo", "--prior", tiny, "--steps", 2, "--samples", 2, "-o", "out"]
+    with monkeypatch.context() as patched:
+        patched.setattr("cli.report.write", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert recon_command(*words).code == 130
+    assert [path for path in tmp_path.iterdir() if path != tiny] == []
+    assert recon_command(*words[:-2], "--method", "tv", "-o", "out").code == 2
+    done = recon_command(*words)
+    assert done.code == 0, done.err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "ct", "inpaint", "report.html", "overview.png", "run.json"
+    }  # fmt: skip
+    follow = done.out.splitlines()[-1].removeprefix("next: recon ").split()[:2]
+    assert data.read_measurement(tmp_path / follow[1]).x.shape == (1, 1, 64, 64)
+    table = recon_command("evaluate", "out").out
+    assert [line for line in table.splitlines() if line in ("ct", "inpaint")] == ["ct", "inpaint"]
+    found = json.loads(recon_command("evaluate", "out", "--json").out)["results"]
+    assert found["ct"]["mean"]["psnr"] == json.loads(recon_command("evaluate", "out/ct", "--json").out)["mean"]["psnr"]
+    assert list(json.loads(recon_command("info", "out", "--json").out)) == ["out/ct", "out/inpaint"]
+    assert recon_command(*words, "--overwrite", "--samples", 1).code == 0
+    assert not (tmp_path / "out/ct/sample_1.png").exists() and not (tmp_path / "out/ct/std.png").exists()

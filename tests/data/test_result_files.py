@@ -54,3 +54,15 @@ def test_other_files_are_refused(tmp_path, refuses):
         file["attributes"].attrs["parameters"] = "{"
     with refuses("E-LAYOUT", 3, "/attributes"):
         data.read_result(tmp_path / "r.h5")
+
+
+def test_results_of_a_file_a_folder_and_a_folder_of_folders(tmp_path):
+    for place in ("one", "many/b", "many/a"):
+        data.write_result(tmp_path / place / "result.h5", MEAN, MEAN)
+    (tmp_path / "many/c").mkdir()
+    one = tmp_path / "one/result.h5"
+    assert data.result_files(one) == data.result_files(tmp_path / "one") == {"": one}
+    found = data.result_files(tmp_path / "many")
+    assert list(found.items()) == [(name, tmp_path / "many" / name / "result.h5") for name in "ab"]
+    assert data.result_files(tmp_path / "many/c") == {}
+    assert data.result_files(tmp_path / "none.h5") == {"": tmp_path / "none.h5"}  # the reader says what is wrong
