@@ -19,7 +19,7 @@ def evaluate(
     truth: Truth = None, items: o.Items = None, subset: o.Subset = None, to_gray: o.ToGray = False,
     max_pixels: o.MaxPixels = o.MANY, json: o.Json = False, config: o.Config = None,
 ) -> None:
-    """Score a result, or all results in a folder: PSNR, SSIM, residual chi-square, coverage of the 90 % interval.
+    """Score a result, or all results in a folder: PSNR, SSIM, residual chi-square, coverage by the interval.
 
     Example: recon evaluate out/ --truth slice.png
     """

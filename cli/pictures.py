@@ -118,13 +118,14 @@ def overview(path: Path, labels: list[str], rows: list[list[Picture]]) -> Path:
     for line, label, row in zip(axes, labels, rows, strict=True):
         for axis in line:
             axis.set_axis_off()
-        where = {"transform": line[0].transAxes, "rotation": 90, "ha": "right", "va": "center", "fontsize": 9}
-        line[0].text(-0.06, 0.5, label, **where)
+        where = {"transform": line[0].transAxes, "rotation": 90, "ha": "right", "va": "center", "fontsize": 8}
+        line[0].text(-0.06, 0.5, label, multialignment="center", **where)
         for axis, picture in zip(line, row, strict=False):
             values, low, high = picture.pixels()
             shown = np.clip((np.moveaxis(values, 0, -1) - low) / ((high - low) or 1), 0, 1).squeeze()
             axis.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect="auto" if picture.stretched else "equal")
-            scale = f"0 (dark) to {picture.end}" if picture.colours == HEAT else ""
-            axis.set_title("\n".join(filter(None, (picture.title, picture.caption, scale))), fontsize=8)
+            scale = f"0 to {picture.end}" if picture.colours == HEAT else ""
+            below = ", ".join(filter(None, (picture.caption, scale)))
+            axis.set_title("\n".join(filter(None, (picture.title, below))), fontsize=8)
     figure.savefig(path, dpi=150)
     return path

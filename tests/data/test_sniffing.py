@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import data
+from data.kinds import describe
 from data.kinds import DESCRIPTIONS
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a" * 16 + b"\nsize 12345\n"
@@ -67,6 +68,12 @@ def test_hdf5_behind_a_user_block(tmp_path, block):
         file["images"] = np.zeros((1, 4, 4), np.uint8)
     assert data.sniff(tmp_path / "a.h5") == "hdf5"
     assert data.read_images(tmp_path / "a.h5").values.shape == (1, 1, 4, 4)
+
+
+def test_a_description_gives_size_after_what_it_is(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04N.")
+    found = "a Python pickle, which can run any code when it is loaded (4 bytes)"
+    assert describe(data.sniff(tmp_path / "a.pkl"), tmp_path / "a.pkl") == found
 
 
 READS = [
