@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 import data
-from data.kinds import describe
-from data.kinds import DESCRIPTIONS
+from data.kinds import DESCRIPTIONS, describe
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a" * 16 + b"\nsize 12345\n"
 ODD = {
