@@ -9,15 +9,18 @@ from operators.basic import Dense, Identity, identity
 from operators.blur import blur
 from operators.channels import RealToComplex, to_channels, to_complex
 from operators.coils import estimate_coils, low_resolution_coils
+from operators.correlated import CorrelatedGaussian
+from operators.counts import Poisson, TransmissionCT
 from operators.ct import ct
 from operators.diagonal import Diagonal
 from operators.each import Each
 from operators.fbp import fbp
 from operators.inpaint import inpaint
 from operators.linear import Adjoint, Compose, FromFunctions, LinearOperator, Operator, Scaled, Stack, Sum
+from operators.magnitude import Rician
 from operators.masks import sampling_mask
 from operators.mri import mri
-from operators.noise import Gaussian
+from operators.noise import Gaussian, Laplace
 from operators.probes import dense_matrix, dot_test, operator_norm
 from operators.resample import downsample
 from operators.solve import cg, conjugate_residuals, least_squares
@@ -36,9 +39,10 @@ FURTHER_OPERATORS = {  # of the same contract; the command line does not describ
 }
 
 __all__ = [
-    "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Compose", "Dense", "Diagonal", "Each", "FromFunctions",
-    "Gaussian", "Identity", "LinearOperator", "Operator", "RealToComplex", "Scaled", "SparseMatrix", "Stack",
-    "Sum", "cg", "conjugate_residuals", "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_skimage",
-    "least_squares", "low_resolution_coils", "mri", "operator_norm", "radial_trajectory", "sampling_mask",
-    "spiral_trajectory", "to_channels", "to_complex", "to_skimage",
+    "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Compose", "CorrelatedGaussian", "Dense", "Diagonal", "Each",
+    "FromFunctions", "Gaussian", "Identity", "Laplace", "LinearOperator", "Operator", "Poisson",
+    "RealToComplex", "Rician", "Scaled", "SparseMatrix", "Stack", "Sum", "TransmissionCT", "cg",
+    "conjugate_residuals", "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_skimage", "least_squares",
+    "low_resolution_coils", "mri", "operator_norm", "radial_trajectory", "sampling_mask", "spiral_trajectory",
+    "to_channels", "to_complex", "to_skimage",
 ]

@@ -107,3 +107,35 @@ def per_sample(what: str, value: float | Tensor, like: Tensor, event_axes: int) 
     if not bool((value >= 0).all()):
         raise fault(what, value.tolist(), "zero or more", f"check how `{what}` was computed")
     return value.reshape(value.shape + (1,) * (like.ndim - 1)) if value.ndim else value
+
+
+def level_for(what: str, value: float | Tensor, y: Tensor) -> Tensor:
+    """`value`, a number or a tensor that broadcasts to y, in the dtype and on the device of y."""
+    level = torch.as_tensor(value, dtype=y.dtype, device=y.device)
+    pairs = zip(level.shape[::-1], y.shape[::-1], strict=False)
+    if level.ndim > y.ndim or any(a not in (1, b) for a, b in pairs):
+        raise fault(what, f"shape {tuple(level.shape)}", f"broadcastable to y {tuple(y.shape)}",
+                    "give a number, or one value for each element of y")
+    return level
+
+
+def level_at_least(what: str, value: float | Tensor, remedy: str, above: bool = False) -> None:
+    """Refuse a number or tensor that is not finite, is negative, or, with `above`, is zero."""
+    level = torch.as_tensor(value, dtype=torch.float64)
+    if not bool((level.isfinite() & ((level > 0) if above else (level >= 0))).all()):
+        raise fault(what, value, f"finite and {'above zero' if above else 'zero or more'}", remedy)
+
+
+def data_pair(y: Tensor, clean: Tensor) -> None:
+    """Refuse data and noiseless data that are not of one shape (B, ...)."""
+    if y.shape != clean.shape or y.ndim < 2:
+        raise fault("log_likelihood", f"y {tuple(y.shape)} and clean {tuple(clean.shape)}",
+                    "two equal shapes (B, ...)", "give both a batch axis and the same shape")
+
+
+def unit_draws(clean: Tensor, noise: tuple[Tensor, ...], count: int) -> None:
+    """Refuse draws that are not `count` tensors of the shape of `clean`."""
+    if len(noise) != count or any(draw.shape != clean.shape for draw in noise):
+        raise fault("noise", f"shape {', '.join(str(tuple(draw.shape)) for draw in noise) or 'nothing'}",
+                    f"{'that' if count == 1 else f'{count} tensors'} of the data, {tuple(clean.shape)}",
+                    f"draw {'it' if count == 1 else 'each'} with torch.randn_like(clean)")
