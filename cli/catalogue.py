@@ -24,6 +24,14 @@ METHODS = {
     "song2022": "state pulled to noisy data (Song et al. 2022)",
     "repaint": "known pixels put back at each level (Lugmayr et al. 2022); inpainting only",
 }
+SOLVERS = {
+    "ancestral": "DDPM's, fresh noise at every level",
+    "euler": "the probability-flow ODE, which is DDIM without noise",
+    "heun": "the same, order 2, two calls a level",
+    "dpm2m": "the same, order 2, one call (DPM-Solver++ 2M)",
+    "euler_maruyama": "the reverse SDE in its own time",
+    "predictor": "Song's reverse-diffusion predictor",
+}
 CLASSICAL = {
     "fbp": "filtered backprojection; ct only",
     "tv": "total variation",

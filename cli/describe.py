@@ -19,6 +19,7 @@ TOPICS = {
     "operators": catalogue.OPERATORS,
     "methods": {**catalogue.METHODS, **catalogue.CLASSICAL},
     "sdes": catalogue.SDES,
+    "steps": catalogue.SOLVERS,
 }
 HINTS = {
     "try it": "recon demo -o out/",

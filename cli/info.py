@@ -9,7 +9,7 @@ import typer
 from cli import options as o
 
 Topic = Annotated[
-    str | None, typer.Argument(help="operators, methods, priors, sdes, a name of these, or a file.")
+    str | None, typer.Argument(help="operators, methods, priors, sdes, steps, a name of these, or a file.")
 ]
 
 

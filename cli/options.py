@@ -37,7 +37,7 @@ Steps = Annotated[
 ]
 Samples = Annotated[int, typer.Option(min=1, help="Draws from the posterior for each item.")]
 Seed = Annotated[
-    int, typer.Option(min=0, max=2**63 - 1, help="Seed of every random number.", rich_help_panel=RUNNING)
+    int, typer.Option(min=0, max=2**64 - 1, help="Seed of every random number.", rich_help_panel=RUNNING)
 ]
 Device = Annotated[
     str | None,

@@ -32,7 +32,7 @@ def train(
 
     Example: recon train data/ -o prior/ --sde vp --size 64 --hours 1
     """
-    from cli import dataset, training
+    from cli import dataset, signals, training
     from cli import output as out
     from cli.progress import bar
     from cli.run_record import Run, save, show
@@ -48,10 +48,12 @@ def train(
         training.refuse_images(found, multiple)
         run.begin()
         print("\n".join(dataset.lines(found)), file=sys.stderr)
-        with run.clock("training"), bar("training") as advance:
+        with signals.noticed() as interrupted, run.clock("training"), bar("training") as advance:
             path = training.start(
-                found, settings, folder, own.get("name", output.name), resume, training.shown(advance)
+                found, settings, folder, own.get("name", output.name), resume, training.shown(advance), interrupted
             )
+            if interrupted():
+                run.note("stopped after a checkpoint; the same command with --resume goes on from there")
         names = [path.name, "log.jsonl", "state.safetensors", "run.json"]
         record = run.record(data=found.provenance, outputs=names)
         save(folder, record)

@@ -73,7 +73,13 @@ def refuse_images(found: Dataset, multiple: int) -> None:
 
 
 def start(
-    found: Dataset, chosen: TrainConfig, folder: Path, name: str, resume: bool, progress: Callable | None
+    found: Dataset,
+    chosen: TrainConfig,
+    folder: Path,
+    name: str,
+    resume: bool,
+    progress: Callable | None,
+    interrupted: Callable[[], bool],
 ) -> Path:
     """Runs the training and returns the prior's file."""
     import torch
@@ -95,6 +101,7 @@ def start(
             provenance=found.provenance,
             resume=resume,
             progress=progress,
+            interrupted=interrupted,
         )
 
 

@@ -34,7 +34,8 @@ class CounterNoise:
             )
         values = np.empty(like.shape, dtype=np.float32)
         for row, (item, sample) in enumerate(self.rows):
-            stream = np.random.Philox(key=[self.seed, (item << 32) + sample], counter=[0, 0, 0, self.draw])
+            key = np.array([self.seed, (item << 32) + sample], dtype=np.uint64)  # a list would be rounded to float64
+            stream = np.random.Philox(key=key, counter=np.array([0, 0, 0, self.draw], dtype=np.uint64))
             np.random.Generator(stream).standard_normal(dtype=np.float32, out=values[row])
         self.draw += 1
         return torch.from_numpy(values).to(like)

@@ -55,7 +55,8 @@ def table(rows: list[dict]) -> str:
 def summary(rows: list[dict]) -> str:
     """One Markdown table for all tasks, a line a method and number of calls.
 
-    Cells hold the PSNR of the mean / of one sample / the coverage. The lines are ordered by the PSNR of the mean on the first task; baselines have one number.
+    Cells hold the PSNR of the mean / of one sample / the coverage. Lines are ordered by the PSNR of the mean on the
+    first task; baselines have one number.
     """
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     cells: dict[tuple, dict[str, str]] = {}

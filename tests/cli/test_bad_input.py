@@ -330,7 +330,7 @@ def test_18_flags_of_a_truth_that_is_not_given(refused, recon_command, scan):
         (["--steps", 0], ["--steps 0", "a whole number, 1 or more"]),
         (["--samples", 0], ["a whole number, 1 or more", "--samples 8"]),
         (["--samples", "many"], ["--samples many", "a whole number"]),
-        (["--seed", 2**63], ["from 0 to 9223372036854775807"]),
+        (["--seed", 2**64], ["from 0 to 18446744073709551615"]),
         (["--method", "dps", "--option", "zta=1"], ["did you mean zeta?", "recon info dps"]),
         (["--method", "dps", "--option", "zeta"], ["zeta=..."]),
         (["--method", "dps", "--option", "zeta=large"], ["a number", "default is 1.0"]),
@@ -345,9 +345,9 @@ def test_18_values_that_flags_do_not_take(words, fix, refused, scan, tiny):
 
 
 def test_18_the_largest_seed_is_one(recon_command, picture, scan, tiny):
-    words = ["--prior", tiny, "--steps", 2, "--samples", 2, "--seed", 2**63 - 1]
+    words = ["--prior", tiny, "--steps", 2, "--samples", 2, "--seed", 2**64 - 1]
     assert recon_command("reconstruct", scan, *words, "-o", "out").code == 0
-    assert recon_command("simulate", picture, *MASKED, "--seed", 2**63 - 1, "-o", "m.h5").code == 0
+    assert recon_command("simulate", picture, *MASKED, "--seed", 2**64 - 1, "-o", "m.h5").code == 0
 
 
 def test_18_a_float_image_says_nothing_of_its_noise(refused, tmp_path):

@@ -21,6 +21,7 @@ def test_every_name_is_described_and_exists():
     assert set(catalogue.OPERATORS) == set(OPERATORS)
     assert set(catalogue.METHODS) == set(recon.METHODS)
     assert set(catalogue.CLASSICAL) == set(CLASSICAL)
+    assert set(catalogue.SOLVERS) == set(recon.STEPS)
     assert set(catalogue.SDES) == set(recon.SDES)
 
 

@@ -16,6 +16,7 @@ import pytest
 import data
 import recon
 from cli.errors import in_flags, split
+from data.priors import stored_header
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,8 @@ def test_a_signal_stops_training_with_its_code(number, code, tmp_path):
         out, err = process.communicate(timeout=30)
     assert process.returncode == code, err
     assert "Traceback" not in err and not (tmp_path / "prior/.recon.lock").exists()
+    assert "stopped after a checkpoint; the same command with --resume goes on from there" in err
+    assert stored_header(tmp_path / "prior/state.safetensors")["step"] > 0
 
 
 def test_a_closed_pipe_is_no_error(tmp_path):

@@ -34,7 +34,9 @@ def test_streams_differ():
     base = draws(CounterNoise(0, [1], [2]), 2, 1000)[:, 0]
     others = [
         draws(CounterNoise(seed, [item], [sample]), 2, 1000)[:, 0]
-        for seed, item, sample in ((1, 1, 2), (0, 2, 2), (0, 1, 3), (0, 2, 1), (2**63, 1, 2), (0, 1 + 2**20, 2))
+        for seed, item, sample in (
+            (1, 1, 2), (0, 2, 2), (0, 1, 3), (0, 2, 1), (2**63, 1, 2), (2**63 + 1, 1, 2), (0, 1 + 2**20, 2)
+        )
     ]
     streams = torch.cat([base, *others])
     correlation = torch.corrcoef(streams)
