@@ -12,9 +12,11 @@ from operators.coils import estimate_coils, low_resolution_coils
 from operators.correlated import CorrelatedGaussian
 from operators.counts import Poisson, TransmissionCT
 from operators.ct import ct
+from operators.diagnosis import Diagnosis, check
 from operators.diagonal import Diagonal
 from operators.each import Each
 from operators.fbp import fbp
+from operators.foreign import from_functions, from_scipy, to_scipy
 from operators.inpaint import inpaint
 from operators.linear import Adjoint, Compose, FromFunctions, LinearOperator, Operator, Scaled, Stack, Sum
 from operators.magnitude import Rician
@@ -39,10 +41,11 @@ FURTHER_OPERATORS = {  # of the same contract; the command line does not describ
 }
 
 __all__ = [
-    "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Compose", "CorrelatedGaussian", "Dense", "Diagonal", "Each",
-    "FromFunctions", "Gaussian", "Identity", "Laplace", "LinearOperator", "Operator", "Poisson",
-    "RealToComplex", "Rician", "Scaled", "SparseMatrix", "Stack", "Sum", "TransmissionCT", "cg",
-    "conjugate_residuals", "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_skimage", "least_squares",
-    "low_resolution_coils", "mri", "operator_norm", "radial_trajectory", "sampling_mask", "spiral_trajectory",
-    "to_channels", "to_complex", "to_skimage",
+    "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Compose", "CorrelatedGaussian", "Dense", "Diagnosis",
+    "Diagonal", "Each", "FromFunctions", "Gaussian", "Identity", "Laplace", "LinearOperator", "Operator",
+    "Poisson", "RealToComplex", "Rician", "Scaled", "SparseMatrix", "Stack", "Sum", "TransmissionCT", "cg",
+    "check", "conjugate_residuals", "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_functions",
+    "from_scipy", "from_skimage", "least_squares", "low_resolution_coils", "mri", "operator_norm",
+    "radial_trajectory", "sampling_mask", "spiral_trajectory", "to_channels", "to_complex", "to_scipy",
+    "to_skimage",
 ]
