@@ -9,6 +9,8 @@ from operators.basic import Dense, Identity, identity
 from operators.blur import blur
 from operators.channels import RealToComplex, to_channels, to_complex
 from operators.coils import estimate_coils, low_resolution_coils
+from operators.colour import ChannelSum, grey, mosaic
+from operators.compressed import hadamard, random_projection
 from operators.correlated import CorrelatedGaussian
 from operators.counts import Poisson, TransmissionCT
 from operators.ct import ct
@@ -18,11 +20,13 @@ from operators.each import Each
 from operators.fbp import fbp
 from operators.foreign import from_functions, from_scipy, to_scipy
 from operators.inpaint import inpaint
-from operators.linear import Adjoint, Compose, FromFunctions, LinearOperator, Operator, Scaled, Stack, Sum
+from operators.linear import Adjoint, Chain, Compose, FromFunctions, LinearOperator, Operator, Scaled, Stack, Sum
 from operators.magnitude import Rician
 from operators.masks import sampling_mask
 from operators.mri import mri
 from operators.noise import Gaussian, Laplace
+from operators.nonlinear import Clip, Magnitude, Quantise, clip, quantise
+from operators.phase import Pad, phase_retrieval
 from operators.probes import dense_matrix, dot_test, operator_norm
 from operators.resample import downsample
 from operators.solve import cg, conjugate_residuals, least_squares
@@ -38,14 +42,22 @@ OPERATORS = {
 }
 FURTHER_OPERATORS = {  # of the same contract; the command line does not describe them
     "mri": mri,
+    "mosaic": mosaic,
+    "grey": grey,
+    "hadamard": hadamard,
+    "random_projection": random_projection,
+    "clip": clip,
+    "quantise": quantise,
+    "phase_retrieval": phase_retrieval,
 }
 
 __all__ = [
-    "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Compose", "CorrelatedGaussian", "Dense", "Diagnosis",
-    "Diagonal", "Each", "FromFunctions", "Gaussian", "Identity", "Laplace", "LinearOperator", "Operator",
-    "Poisson", "RealToComplex", "Rician", "Scaled", "SparseMatrix", "Stack", "Sum", "TransmissionCT", "cg",
-    "check", "conjugate_residuals", "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_functions",
-    "from_scipy", "from_skimage", "least_squares", "low_resolution_coils", "mri", "operator_norm",
-    "radial_trajectory", "sampling_mask", "spiral_trajectory", "to_channels", "to_complex", "to_scipy",
-    "to_skimage",
+    "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Chain", "ChannelSum", "Clip", "Compose", "CorrelatedGaussian",
+    "Dense", "Diagnosis", "Diagonal", "Each", "FromFunctions", "Gaussian", "Identity", "Laplace",
+    "LinearOperator", "Magnitude", "Operator", "Pad", "Poisson", "Quantise", "RealToComplex", "Rician",
+    "Scaled", "SparseMatrix", "Stack", "Sum", "TransmissionCT", "cg", "check", "clip", "conjugate_residuals",
+    "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_functions", "from_scipy", "from_skimage", "grey",
+    "hadamard", "least_squares", "low_resolution_coils", "mosaic", "mri", "operator_norm", "phase_retrieval",
+    "quantise", "radial_trajectory", "random_projection", "sampling_mask", "spiral_trajectory", "to_channels",
+    "to_complex", "to_scipy", "to_skimage",
 ]

@@ -1,4 +1,4 @@
-"""Blur: convolution with a point spread function that is Gaussian, a straight motion, or the user's own."""
+"""Blur: convolution with the point spread of a Gaussian, a straight motion, a lens out of focus, or the user's own."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def blur(
     kernel: np.ndarray | Tensor | None = None,
     motion: tuple[float, float] | None = None,
     boundary: str = "circular",
+    defocus: float | None = None,
 ) -> LinearOperator:
-    """y = k * x, of the size of x. Give one of std, kernel and motion.
+    """y = k * x, of the size of x. Give one of std, kernel, motion and defocus.
 
     Args:
         shape: (H, W) of the image.
@@ -31,24 +32,27 @@ def blur(
             convolved, not correlated: an impulse in the image turns into the kernel.
         motion: (length in pixels, angle in degrees, counter-clockwise from the horizontal axis) of a straight
             motion at constant speed; sums to 1.
+        defocus: Radius in pixels, above zero, of the disc that a lens out of focus makes of a point; sums to 1.
         boundary: "circular" (the image continues periodically; closed-form solves) or "zero" (black outside).
 
     Raises:
-        ValueError: none or several of std, kernel and motion; values that are out of range, NaN or of another
+        ValueError: none or several of std, kernel, motion and defocus; values that are out of range, NaN or of another
             shape; an unknown boundary. The text says how to mend it.
     """
     shape = image_shape(shape)
-    choices = {"std": std, "kernel": kernel, "motion": motion}
+    choices = {"std": std, "kernel": kernel, "motion": motion, "defocus": defocus}
     given = [name for name, value in choices.items() if value is not None]
     if len(given) != 1:
-        raise fault("blur", " and ".join(given) or "none of std, kernel and motion", "exactly one of them",
-                    "give std=2.0, or kernel=array, or motion=(length, angle)")
+        raise fault("blur", " and ".join(given) or "none of std, kernel, motion and defocus", "exactly one of them",
+                    "give std=2.0, or kernel=array, or motion=(length, angle), or defocus=3.0")
     if boundary not in BOUNDARIES:
         raise fault("boundary", repr(boundary), " or ".join(map(repr, BOUNDARIES)), "choose one of these")
     if std is not None:
         kernel = gaussian_kernel(std, largest=max(shape))
     elif motion is not None:
         kernel = motion_kernel(motion, longest=max(shape))
+    elif defocus is not None:
+        kernel = disc_kernel(defocus, largest=max(shape))
     kernel = real_array("kernel", kernel)
     if kernel.ndim != 2:
         raise fault("kernel", f"shape {kernel.shape}", "two axes (height, width)",
@@ -71,6 +75,30 @@ def gaussian_kernel(std: float, largest: float = 1000.0) -> np.ndarray:
     profile = np.exp(-0.5 * (np.arange(-radius, radius + 1) / std) ** 2)
     profile /= profile.sum()
     return np.outer(profile, profile)
+
+
+def disc_kernel(radius: float, largest: float = 1000.0) -> np.ndarray:
+    """The share of each pixel's area in a disc of `radius` pixels, normalised to sum 1."""
+    radius = finite_float("defocus", radius, low=0.0, above=True)
+    if radius > largest:
+        raise fault("defocus", radius, f"at most the longer side of the image, {largest} pixels",
+                    "give the radius in pixels")
+    reach = math.ceil(radius - 0.5)
+    edges = np.arange(-reach, reach + 2) - 0.5
+    within = np.clip(edges / radius, -1.0, 1.0)
+    corner = np.sign(edges) * np.sign(edges)[:, None] * _quarter_disc(abs(within), abs(within)[:, None])
+    kernel = np.diff(np.diff(corner, axis=0), axis=1)
+    return kernel / kernel.sum()
+
+
+def _quarter_disc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The area of the unit disc within [0, x] times [0, y], both in [0, 1]."""
+
+    def under_arc(t: np.ndarray) -> np.ndarray:
+        return (t * np.sqrt(1.0 - t**2) + np.arcsin(t)) / 2.0
+
+    flat = np.minimum(np.sqrt(1.0 - y**2), x)  # up to here the height is y, beyond it is that of the arc
+    return y * flat + under_arc(x) - under_arc(flat)
 
 
 def motion_kernel(motion: tuple[float, float], longest: float = 1000.0) -> np.ndarray:

@@ -119,7 +119,7 @@ def repeatable(probe: Probe) -> str | None:
         if not torch.equal(x, before):
             return f"got an argument changed by {name}; expected it untouched; copy before working in place"
         if not torch.equal(apply(x), first):
-            return f"got another result from {name} when called again; expected the same; draw random parts once, outside"
+            return f"got another result from {name} when called again; expected the same; draw random parts only once"
     return None
 
 

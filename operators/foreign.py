@@ -72,7 +72,8 @@ def from_scipy(
         raise fault("matrix", f"dtype {dtype}", "a real matrix", "give it as [[real, -imaginary], [imaginary, real]]")
     if tuple(matrix.shape) != sizes:
         raise fault("matrix", f"shape {tuple(matrix.shape)}",
-                    f"(out_size, in_size) = {sizes} for {in_shape} -> {out_shape}", "transpose it (.T, .H) or correct the shapes")
+                    f"(out_size, in_size) = {sizes} for {in_shape} -> {out_shape}",
+                    "transpose it (.T, .H) or correct the shapes")
     working = dtype if dtype.kind == "f" else np.dtype(np.float64)
     if scipy.sparse.issparse(matrix):
         return SparseMatrix(scipy.sparse.csr_matrix(matrix, dtype=working), in_shape, out_shape)

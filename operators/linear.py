@@ -9,6 +9,8 @@ axis before them is batch and is kept. Linear operators also have
     A.svd()                 (U, s, Vh), where it is cheap
     A.H, A @ B, c * A, A + B, Stack([A, B])
 
+A @ B is also there where one of the two is nonlinear, and is then a `Chain`.
+
 Results have the dtype and the device of their argument: an operator holds its constants once, mostly in
 float64, and keeps a copy for each dtype and device it meets. `A.to(device)` moves the constants themselves.
 """
@@ -50,6 +52,9 @@ class Operator(nn.Module):
     def _forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define _forward")
 
+    def __matmul__(self, other: Operator) -> Operator:
+        return Chain(self, other) if isinstance(other, Operator) else NotImplemented
+
     @property
     def measured(self) -> Tensor | None:
         """Which elements of y were measured: boolean, broadcastable to out_shape; None means all of them."""
@@ -71,6 +76,23 @@ class Operator(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_shape} -> {self.out_shape}"
+
+
+class Chain(Operator):
+    """A(B(x)): first `inner` B, then `outer` A, one of them nonlinear."""
+
+    def __init__(self, outer: Operator, inner: Operator) -> None:
+        _fitting(outer, inner)
+        super().__init__(inner.in_shape, outer.out_shape)
+        self.outer, self.inner = outer, inner
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x))
+
+    @property
+    def measured(self) -> Tensor | None:
+        """That of the outer factor, which makes the data."""
+        return self.outer.measured
 
 
 class LinearOperator(Operator):
@@ -117,8 +139,8 @@ class LinearOperator(Operator):
         """The adjoint as an operator; A.H.H is A."""
         return Adjoint(self)
 
-    def __matmul__(self, other: LinearOperator) -> LinearOperator:
-        return Compose(self, other) if isinstance(other, LinearOperator) else NotImplemented
+    def __matmul__(self, other: Operator) -> Operator:
+        return Compose(self, other) if isinstance(other, LinearOperator) else super().__matmul__(other)
 
     def __add__(self, other: LinearOperator) -> LinearOperator:
         return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
@@ -215,9 +237,7 @@ class Compose(LinearOperator):
     """A B: first `inner` B, then `outer` A."""
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
-        if outer.in_shape != inner.out_shape:
-            raise fault("A @ B", f"A that takes {outer.in_shape} after B that gives {inner.out_shape}",
-                        "A.in_shape == B.out_shape", "build both for the same shape, or swap them")
+        _fitting(outer, inner)
         super().__init__(inner.in_shape, outer.out_shape)
         self.outer, self.inner = outer, inner
 
@@ -343,3 +363,9 @@ class Stack(LinearOperator):
         device = next(mask.device for mask in masks if mask is not None)
         full = [torch.ones((), dtype=torch.bool, device=device) if mask is None else mask for mask in masks]
         return torch.cat([m.expand(A.out_shape).flatten() for m, A in zip(full, self.operators, strict=True)])
+
+
+def _fitting(outer: Operator, inner: Operator) -> None:
+    if outer.in_shape != inner.out_shape:
+        raise fault("A @ B", f"A that takes {outer.in_shape} after B that gives {inner.out_shape}",
+                    "A.in_shape == B.out_shape", "build both for the same shape, or swap them")

@@ -91,7 +91,7 @@ def test_motion_has_the_angle_and_length_asked_for(angle):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ({}, "got none of std, kernel and motion; expected exactly one"),
+    ({}, "got none of std, kernel, motion and defocus; expected exactly one"),
     (dict(std=1.0, kernel=np.ones((3, 3))), "got std and kernel"),
     (dict(std=-1.0), "std: got -1.0; expected one finite number above 0"),
     (dict(std=0.0), "std: got 0.0"),
