@@ -20,7 +20,7 @@ from operators.each import Each
 from operators.fbp import fbp
 from operators.foreign import from_functions, from_scipy, to_scipy
 from operators.inpaint import inpaint
-from operators.linear import Adjoint, Chain, Compose, FromFunctions, LinearOperator, Operator, Scaled, Stack, Sum
+from operators.linear import Adjoint, Chain, Compose, FromFunctions, LinearOperator, Operator, Scaled, Sum
 from operators.magnitude import Rician
 from operators.masks import sampling_mask
 from operators.mri import mri
@@ -31,6 +31,7 @@ from operators.probes import dense_matrix, dot_test, operator_norm
 from operators.resample import downsample
 from operators.solve import cg, conjugate_residuals, least_squares
 from operators.sparse import SparseMatrix
+from operators.stack import Stack
 from operators.trajectories import radial_trajectory, spiral_trajectory
 
 OPERATORS = {

@@ -45,6 +45,10 @@ class ScrambledHadamard(LinearOperator):
         return u / (1.0 + rho) if self.orthonormal_rows else super()._gram_solve(u, rho)
 
     @property
+    def closed_form(self) -> bool:
+        return self.orthonormal_rows
+
+    @property
     def orthonormal_rows(self) -> bool:
         """Whether no filling was needed."""
         return self.size == math.prod(self.in_shape)

@@ -38,8 +38,12 @@ class ParallelBeamTransform(SparseMatrix):
         self.register_buffer("gram_vectors", None, persistent=False)
         self.register_buffer("gram_values", None, persistent=False)
 
+    @property
+    def closed_form(self) -> bool:
+        return math.prod(self.out_shape) <= EXACT_GRAM_SIZE
+
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
-        if math.prod(self.out_shape) > EXACT_GRAM_SIZE:
+        if not self.closed_form:
             return super()._gram_solve(u, rho)
         self._decompose()
         vectors, eigenvalues = self.constant("gram_vectors", u), self.constant("gram_values", u)
@@ -62,7 +66,7 @@ class ParallelBeamTransform(SparseMatrix):
 
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """From the eigenvectors of A A^H; up to 3000 data."""
-        if math.prod(self.out_shape) > EXACT_GRAM_SIZE:
+        if not self.closed_form:
             return super().svd()
         self._decompose()
         kept = self.gram_values > 0

@@ -36,6 +36,10 @@ class Each(LinearOperator):
         return self.operator._gram_solve(u, rho)
 
     @property
+    def closed_form(self) -> bool:
+        return self.operator.closed_form
+
+    @property
     def orthonormal_rows(self) -> bool:
         return self.operator.orthonormal_rows
 

@@ -5,7 +5,8 @@ axis before them is batch and is kept. Linear operators also have
 
     A.adjoint(y)            A^H y, exactly matched: <A x, y> = <x, A^H y>
     A.gram_solve(u, rho)    (A A^H + rho I)^-1 u, the one solve that every guidance and projection needs
-    A.pinv(y)               A^H gram_solve(y, 0), the minimum-norm least-squares solution
+    A.damped_pinv(y, rho)   A^H (A A^H + rho I)^-1 y, which is (A^H A + rho I)^-1 A^H y
+    A.pinv(y)               the same at rho = 0, the minimum-norm least-squares solution
     A.svd()                 (U, s, Vh), where it is cheap
     A.H, A @ B, c * A, A + B, Stack([A, B])
 
@@ -118,9 +119,25 @@ class LinearOperator(Operator):
         u = trailing_axes("u", u, self.out_shape)
         return self._gram_solve(u, per_sample("rho", rho, u, len(self.out_shape)))
 
+    def damped_pinv(self, y: Tensor, rho: float | Tensor) -> Tensor:
+        """A^H (A A^H + rho I)^-1 y, the x that minimises |y - A x|^2 + rho |x|^2.
+
+        Where solves are iterative this is more accurate than the adjoint of `gram_solve`, whose solution grows as
+        1 / rho with any part of y that no image explains, and takes fewer iterations.
+
+        Args:
+            y: (B, ..., *out_shape).
+            rho: Zero or more; one number, or a tensor (B,) with one for each entry of the first axis.
+
+        Returns:
+            (B, ..., *in_shape).
+        """
+        y = trailing_axes("y", y, self.out_shape)
+        return self._damped_pinv(y, per_sample("rho", rho, y, len(self.out_shape)))
+
     def pinv(self, y: Tensor) -> Tensor:
         """A^+ y = A^H (A A^H)^+ y, the least-squares solution of least norm."""
-        return self.adjoint(self.gram_solve(y, 0.0))
+        return self.damped_pinv(y, 0.0)
 
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """A = U diag(s) Vh: U maps (k,) to out_shape, s has shape (k,), Vh maps in_shape to (k,).
@@ -159,6 +176,11 @@ class LinearOperator(Operator):
         """Whether A A^H = I is known, as for a unitary transform; False claims nothing."""
         return False
 
+    @property
+    def closed_form(self) -> bool:
+        """Whether `gram_solve` takes no iterations; subclasses with a `_gram_solve` that may, say when."""
+        return type(self)._gram_solve is not LinearOperator._gram_solve
+
     def _adjoint(self, y: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define _adjoint")
 
@@ -178,15 +200,23 @@ class LinearOperator(Operator):
 
         # u may have a part outside the range of A, where A A^H z = u has no solution; so in two steps,
         # (A A^H)^+ = (A^H)^+ A^+.
-        def flat_forward(x: Tensor) -> Tensor:
-            return self._forward(x.unflatten(-1, self.in_shape)).flatten(-len(self.out_shape))
-
-        def flat_adjoint(y: Tensor) -> Tensor:
-            return self._adjoint(y.unflatten(-1, self.out_shape)).flatten(-len(self.in_shape))
-
-        x = least_squares(flat_forward, flat_adjoint, u.where(zero, 0.0).flatten(-len(self.out_shape)))
-        z = least_squares(flat_adjoint, flat_forward, x)
+        x = least_squares(self._flat_forward, self._flat_adjoint, u.where(zero, 0.0).flatten(-len(self.out_shape)))
+        z = least_squares(self._flat_adjoint, self._flat_forward, x)
         return torch.where(zero, z.unflatten(-1, self.out_shape), solved)
+
+    def _damped_pinv(self, y: Tensor, rho: Tensor) -> Tensor:
+        if self.closed_form:
+            return self._adjoint(self._gram_solve(y, rho))
+        flat = y.flatten(-len(self.out_shape))
+        damping = rho.reshape(rho.shape[:1] + (1,) * (flat.ndim - 1)) if rho.ndim else rho
+        x = least_squares(self._flat_forward, self._flat_adjoint, flat, damping=damping)
+        return x.unflatten(-1, self.in_shape)
+
+    def _flat_forward(self, x: Tensor) -> Tensor:
+        return self._forward(x.unflatten(-1, self.in_shape)).flatten(-len(self.out_shape))
+
+    def _flat_adjoint(self, y: Tensor) -> Tensor:
+        return self._adjoint(y.unflatten(-1, self.out_shape)).flatten(-len(self.in_shape))
 
 
 class FromFunctions(LinearOperator):
@@ -248,9 +278,13 @@ class Compose(LinearOperator):
         return self.inner.adjoint(self.outer.adjoint(y))
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
-        # A B B^H A^H = A A^H where B B^H = I, so the closed form of A serves.
+        # A B B^H A^H = A A^H where B B^H = I, so the solver of A serves.
         solver = self.outer._gram_solve if self.inner.orthonormal_rows else super()._gram_solve
         return solver(u, rho)
+
+    @property
+    def closed_form(self) -> bool:
+        return self.inner.orthonormal_rows and self.outer.closed_form
 
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """U diag(s) (Vh B) from the decomposition of A; where B has orthonormal rows."""
@@ -289,6 +323,10 @@ class Scaled(LinearOperator):
         square = self.scale**2
         return self.operator._gram_solve(u, rho / square) / square
 
+    @property
+    def closed_form(self) -> bool:
+        return self.scale == 0.0 or self.operator.closed_form
+
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """The sign of c goes to U."""
         U, s, Vh = self.operator.svd()
@@ -322,47 +360,6 @@ class Sum(LinearOperator):
         """Measured by either."""
         first, second = self.first.measured, self.second.measured
         return None if first is None or second is None else first | second
-
-
-class Stack(LinearOperator):
-    """[A; B; ...]: the outputs of several operators on one image, flattened and laid end to end.
-
-    Args:
-        operators: One or more, all with the same in_shape. out_shape is (total number of outputs,).
-    """
-
-    def __init__(self, operators: Sequence[LinearOperator]) -> None:
-        operators = list(operators)
-        shapes = sorted({operator.in_shape for operator in operators})
-        if len(shapes) != 1:
-            raise fault("Stack", f"in_shapes {shapes}", "one or more operators with the same in_shape",
-                        "build them all for the same image shape")
-        sizes = [math.prod(operator.out_shape) for operator in operators]
-        super().__init__(shapes[0], (sum(sizes),))
-        self.operators = nn.ModuleList(operators)
-        self.sizes = sizes
-
-    def split(self, y: Tensor) -> list[Tensor]:
-        """The parts of y (..., total), each in the out_shape of its operator."""
-        y = trailing_axes("y", y, self.out_shape)
-        parts = y.split(self.sizes, dim=-1)
-        return [part.unflatten(-1, A.out_shape) for part, A in zip(parts, self.operators, strict=True)]
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return torch.cat([A(x).flatten(-len(A.out_shape)) for A in self.operators], dim=-1)
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return sum(A.adjoint(part) for A, part in zip(self.operators, self.split(y), strict=True))
-
-    @property
-    def measured(self) -> Tensor | None:
-        """Those of the parts, laid end to end."""
-        masks = [A.measured for A in self.operators]
-        if all(mask is None for mask in masks):
-            return None
-        device = next(mask.device for mask in masks if mask is not None)
-        full = [torch.ones((), dtype=torch.bool, device=device) if mask is None else mask for mask in masks]
-        return torch.cat([m.expand(A.out_shape).flatten() for m, A in zip(full, self.operators, strict=True)])
 
 
 def _fitting(outer: Operator, inner: Operator) -> None:

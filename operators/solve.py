@@ -112,8 +112,9 @@ def least_squares(
     y: Tensor,
     tolerance: float | None = None,
     max_iterations: int | None = None,
+    damping: float | Tensor = 0.0,
 ) -> Tensor:
-    """The x of least norm that minimises |y - A x|, by conjugate gradients on the factors (CGLS).
+    """The x of least norm that minimises |y - A x|^2 + damping |x|^2, by conjugate gradients on the factors (CGLS).
 
     The normal equations are never formed, so the condition of A amplifies rounding and not its square.
 
@@ -121,9 +122,10 @@ def least_squares(
         forward: A, (*batch, n) to (*batch, m), which treats samples independently.
         adjoint: A^H, (*batch, m) to (*batch, n).
         y: (*batch, m); need not lie in the range of A.
-        tolerance: A sample stops once |r| <= tolerance |y| or |A^H r| <= tolerance |A| |r|, r = y - A x.
-            Default 1e-12 in float64, else 1e-6.
+        tolerance: A sample stops once |r| <= tolerance |y| or |A^H r| <= tolerance |A| |r|, r = y - A x (with
+            damping, of the matrix A above sqrt(damping) I). Default 1e-12 in float64, else 1e-6.
         max_iterations: Default 1000, with a warning if they do not suffice.
+        damping: Zero or more; a number, or a tensor that broadcasts to (*batch, 1).
 
     Returns:
         x, (*batch, n).
@@ -141,8 +143,9 @@ def least_squares(
     active = ss > 0
     for _ in range(LIMIT if max_iterations is None else max_iterations):
         q = forward(p)
-        qq = dot(q, q)
-        norm = torch.maximum(norm, _ratio(qq, dot(p, p), active))
+        pp = dot(p, p)
+        qq = dot(q, q) + damping * pp
+        norm = torch.maximum(norm, _ratio(qq, pp, active))
         goal = torch.where(rr > enough, tolerance**2 * norm * rr, ss)
         active = active & (ss > goal) & (qq > 0)
         if not bool(active.any()):
@@ -150,9 +153,9 @@ def least_squares(
         alpha = _ratio(ss, qq, active)
         x = x + alpha * p
         r = r - alpha * q
-        s = adjoint(r)
+        s = adjoint(r) - damping * x
         previous, ss = ss, torch.where(active, dot(s, s), ss)
-        rr = torch.where(active, dot(r, r), rr)
+        rr = torch.where(active, dot(r, r) + damping * dot(x, x), rr)
         p = torch.where(active, s + _ratio(ss, previous, active) * p, p)
     _report(active, ss, goal, tolerance, max_iterations)
     return x * unit

@@ -199,6 +199,29 @@ def test_gram_solve(A, precision, rho):
         close(z[i].double().reshape(-1, M.shape[0]), expected, 2 * tolerance * condition)
 
 
+@pytest.mark.parametrize("rho", [0.3, torch.tensor([0.05, 20.0])], ids=["number", "one per sample"])
+def test_damped_pseudo_inverse(A, precision, rho):
+    dtype, tolerance = precision
+    y = data(A, dtype)
+    x = A.damped_pinv(y, rho)
+    M = dense_matrix(A)
+    rhos = torch.as_tensor(rho, dtype=torch.float64).expand(2)
+    for i in range(2):
+        flat = y[i].double().reshape(-1, M.shape[0])
+        damped = M.T @ M + rhos[i] * torch.eye(M.shape[1], dtype=torch.float64)
+        expected = torch.linalg.solve(damped, M.T @ flat.T).T
+        # Iterations stop at a gradient of tolerance |M| |y|, which the damping amplifies by 1 / rho at most.
+        scale = expected.norm() + torch.linalg.matrix_norm(M, 2) * flat.norm() / rhos[i]
+        close(x[i].double().reshape(expected.shape), expected, 2 * tolerance, scale)
+
+
+def test_a_damped_pseudo_inverse_without_samples(A):
+    y = data(A, torch.float64)
+    one = y[(0,) * (y.ndim - len(A.out_shape))]
+    alone, together = A.damped_pinv(one, 0.3), A.damped_pinv(one[None], torch.tensor([0.3], dtype=torch.float64))
+    close(alone, together[0], 1e-9)
+
+
 def test_gram_solve_of_zero_is_zero(A):
     zero = torch.zeros(2, *A.out_shape)
     for rho in (0.0, 1.0):

@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from operators import Dense, cg, conjugate_residuals, least_squares, operator_norm
+from operators import Dense, FromFunctions, cg, conjugate_residuals, least_squares, operator_norm
 
 SOLVERS = [cg, conjugate_residuals]
 
@@ -130,3 +130,28 @@ def test_operator_norm_is_the_largest_singular_value():
 def test_a_tolerance_must_be_above_zero(tolerance):
     with pytest.raises(ValueError, match="tolerance: got"):
         cg(lambda z: z, torch.ones(1, 2), 1, tolerance)
+
+
+@pytest.mark.parametrize("shape", [(20, 12), (12, 20)])
+def test_damped_least_squares(shape):
+    matrix = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    y = torch.randn(3, shape[0], dtype=torch.float64)
+    damping = torch.tensor([[0.0], [0.1], [30.0]], dtype=torch.float64)
+    x = least_squares(lambda v: v @ matrix.T, lambda v: v @ matrix, y, damping=damping)
+    for i in range(3):
+        M = torch.cat([matrix, damping[i].sqrt() * torch.eye(shape[1], dtype=torch.float64)])
+        expected = torch.linalg.pinv(M) @ torch.cat([y[i], torch.zeros(shape[1], dtype=torch.float64)])
+        torch.testing.assert_close(x[i], expected, atol=1e-10, rtol=0)
+
+
+def test_data_that_no_image_explains_do_not_spoil_the_damped_pseudo_inverse():
+    """Twice as many data as unknowns, in float32: the part outside the range, over rho, drowns gram_solve's result."""
+    matrix = torch.randn(80, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    A, rho = FromFunctions((40,), (80,), lambda x: x @ matrix.T.to(x), lambda y: y @ matrix.to(y)), 1e-3
+    y = torch.randn(1, 80, dtype=torch.float64)
+    expected = torch.linalg.solve(matrix.T @ matrix + rho * torch.eye(40, dtype=torch.float64), matrix.T @ y[0])
+    direct = (A.damped_pinv(y.float(), rho).double()[0] - expected).norm() / expected.norm()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        through = (A.adjoint(A.gram_solve(y.float(), rho)).double()[0] - expected).norm() / expected.norm()
+    assert direct < 1e-5 and through > 10 * direct
