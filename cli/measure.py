@@ -74,7 +74,9 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
         sigma = spec.sigma(noise, float(y.abs().max()))
         run.note(f"noise level {sigma:g} from --noise replaces that of {path.name}")
     with refusing("E-GEOMETRY", "measurement does not fit its operator", f"{path}:/y", INPUT):
-        measurement = recon.Measurement(built, with_channel(y, len(built.out_shape)), Gaussian(sigma))
+        grey = len(built.in_shape) == 2  # other operators have the channels among the axes that they act on
+        y = with_channel(y, len(built.out_shape)) if grey else y
+        measurement = recon.Measurement(built, y, Gaussian(sigma))
     return Task(measurement, None if x is None else with_channel(x, 2).float().numpy(), stored.unit)
 
 
