@@ -12,7 +12,7 @@ OPERATORS = {
     "ct": "parallel-beam projections: --angles COUNT or START:STOP:COUNT in degrees; --detectors N",
 }
 METHODS = {
-    "spectral": "the default: as pigdm, with the prior's own error spectrum as spread (ours)",
+    "spectral": "the default: as moment at one backpropagation a call, by the prior's error spectrum (ours)",
     "spectral_draw": "exact draws under that spectrum, no backpropagation: cheaper calls (ours)",
     "pigdm": "guidance by the whitened residual, white spread (Song et al. 2023)",
     "moment": "as pigdm, with the prior's covariance from its Jacobian; several calls a step",

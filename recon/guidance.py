@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from operators import cg
@@ -43,22 +44,37 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
     return shift
 
 
-def spectral(
-    measurement: Measurement, prior: Prior, iterations: int, tolerance: float, inflation: float = 1.0
-) -> Guidance:
-    """C = `inflation` times the prior's measured error covariance at level sigma; costs FFTs, no backpropagation.
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """<a, b> of each row, (B, 1, ...)."""
+    return (a * b).flatten(1).sum(1).reshape(-1, *(1,) * (a.ndim - 1))
 
-    Exact for stationary Gaussian images, where C = sigma^2 J. The solve is by conjugate gradients on A C A^H +
-    sigma_y^2.
+
+def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Guidance:
+    """The shift of `moment` by one backpropagation, with the prior's measured error covariance C as preconditioner.
+
+    With S = A C A^H + sigma_y^2 and B = sigma^2 A J A^H + sigma_y^2, moment matching wants sigma^2 J^T A^H B^-1 r for
+    the residual r = y - A x0. One step of conjugate gradients along u = S^-1 r, of length a = <r, u> / <u, B u> and at
+    most 1, takes what the Jacobian explains; what is left of the data, r - a B u, is explained by C instead:
+    C A^H S^-1 (r - a B u). So data that the denoiser is blind to, where J is about zero, still move the estimate, and
+    steps that would overshoot are shortened. Where C = sigma^2 J, for stationary Gaussian images, a is 1 and nothing is
+    left: exact. S is inverted by conjugate gradients, which cost FFTs.
     """
     operator, noise = measurement.operator, measurement.sigma**2
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
-        def marginal(u: Tensor) -> Tensor:
-            return noise * u + inflation * operator(prior.error_filter(operator.adjoint(u), sigma, 1.0))
+        def spread(u: Tensor) -> Tensor:
+            return prior.error_filter(operator.adjoint(u), sigma, 1.0)
 
-        solved = truncated_cg(marginal, measurement.residual(x0), iterations, tolerance)
-        return sigma**2 * vjp(operator.adjoint(solved))
+        def solve(v: Tensor) -> Tensor:
+            return truncated_cg(lambda u: noise * u + operator(spread(u)), v, iterations, tolerance)
+
+        residual = measurement.residual(x0)
+        u = solve(residual)
+        along = sigma**2 * vjp(operator.adjoint(u))
+        image = noise * u + operator(along)
+        gain, curvature = _dot(residual, u), _dot(u, image)
+        step = gain / torch.maximum(curvature, gain).clamp(min=torch.finfo(gain.dtype).tiny)
+        return step * along + spread(solve(residual - step * image))
 
     return shift
 

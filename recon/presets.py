@@ -185,16 +185,10 @@ def spectral(
     *,
     iterations: int = 8,
     tolerance: float = 1e-2,
-    inflation: float | None = None,
     step: str = "ancestral",
 ) -> Method:
-    """The default: as pigdm, but the spread of x0 is the prior's measured error spectrum, not white.
-
-    The spectrum is an average: where the Jacobian exceeds it a long step overshoots. Few calls therefore inflate it, by
-    1 + (10 / steps)^2, which keeps 10 calls stable and is gone in the limit.
-    """
-    inflation = 1 + (10 / steps) ** 2 if inflation is None else inflation
-    guide = guidance.spectral(measurement, prior, iterations, tolerance, inflation)
+    """The default: moment matching at one backpropagation a call, by the prior's measured error spectrum."""
+    guide = guidance.spectral(measurement, prior, iterations, tolerance)
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 

@@ -92,7 +92,7 @@ def test_moment_matching_and_error_spectrum(task, name):
         middle = (math.sqrt(b) * (1 - alpha) / (1 - a)) * x0 + (math.sqrt(alpha) * (1 - b) / (1 - a)) * x
         return middle + math.sqrt((1 - b) / (1 - a) * (1 - alpha)) * fresh(n)
 
-    options = {"iterations": 1000, "tolerance": 1e-13, **({"inflation": 1.0} if name == "spectral" else {})}
+    options = {"iterations": 1000, "tolerance": 1e-13}
     found = preset_law(name, problem, STEPS, **options)
     assert_same_law(found, run_vp(problem, scaled_levels(problem, name, **options), update), 1e-8)
 
