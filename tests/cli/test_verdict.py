@@ -65,6 +65,9 @@ def test_a_wrong_noise_level_is_seen_where_the_data_can_show_it():
         assert all(judge(fit).word != "good" for fit in fits)
 
 
+HASTY = ("--method", "dps", "--steps", 2, "--samples", 2)
+
+
 @pytest.fixture
 def labels(monkeypatch) -> list[str]:
     """The row labels of the overviews that are drawn."""
@@ -77,9 +80,9 @@ def labels(monkeypatch) -> list[str]:
 
 @pytest.mark.parametrize("noise", [0, 0.001])
 def test_a_bad_fit_cannot_be_missed(noise, recon_command, picture, tiny, tmp_path, labels):
-    """An untrained prior in two steps explains nothing: terminal, record, report, overview and result say so."""
+    """Two steps of dps explain nothing: terminal, record, report, overview and result say so."""
     recon_command("simulate", picture, "--operator", "inpaint", "--keep", 0.5, "--noise", noise, "-o", "m.h5")
-    done = recon_command("reconstruct", "m.h5", "--prior", tiny, "--steps", 2, "--samples", 2, "-o", "out")
+    done = recon_command("reconstruct", "m.h5", "--prior", tiny, *HASTY, "-o", "out")
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert done.code == 0 and record["verdict"] == ["bad"]
     (note,) = (line for line in done.err.splitlines() if "Do not rely on it" in line)
@@ -92,7 +95,7 @@ def test_a_bad_fit_cannot_be_missed(noise, recon_command, picture, tiny, tmp_pat
 def test_one_note_for_many_items(recon_command, tiny, tmp_path):
     data.write_images(tmp_path / "set.h5", np.random.default_rng(0).random((6, 1, 16, 16), np.float32), "[0,1]")
     recon_command("simulate", "set.h5", "--operator", "inpaint", "--keep", 0.5, "-o", "m.h5")
-    done = recon_command("reconstruct", "m.h5", "--prior", tiny, "--steps", 2, "--samples", 2, "-o", "out")
+    done = recon_command("reconstruct", "m.h5", "--prior", tiny, *HASTY, "-o", "out")
     assert done.err.count("Do not rely on it") == 1 and "6 of 6 items" in done.err
     assert len(json.loads((tmp_path / "out/run.json").read_text())["verdict"]) == 6
 
