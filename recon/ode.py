@@ -70,6 +70,7 @@ def rk45(
         y[kept], slope[kept] = moved[good], slopes[-1][good]
         t[kept] = torch.where(step[good] >= 1 - t[kept], 1.0, t[kept] + step[good])
         evaluations[rows.cpu()] += 6
+        # an error that is not finite is no good step (above), and calls for the shortest next one
         h[rows] = step * (0.9 * error.clamp(min=1e-10) ** -0.2).nan_to_num(0.2).clamp(0.2, 5.0)
     raise FloatingPointError(
         f"got {int((t < 1).sum())} of {len(y)} rows that did not reach the end in {max_steps} steps, the first at "
