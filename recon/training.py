@@ -201,6 +201,7 @@ def train(
     device: torch.device | str | None = None,
     progress: Callable[[dict], None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    written: Callable[[ScorePrior, dict], None] = lambda prior, entry: None,
 ) -> Path:
     """Train a prior on images (N, C, H, W) and write `out`/prior.safetensors, state.safetensors and log.jsonl.
 
@@ -214,6 +215,8 @@ def train(
             every batch (`recon.distributed`), and the first one writes.
         progress: called after every step with {"step", "loss", "fraction", "gradient_norm"}.
         interrupted: asked after every step; once it says True the state is saved, to be resumed from, and the run ends.
+        written: called each time the prior's file was written, with the averaged prior and the line of the log
+            {"step", "seconds", "final", "validation"}; for pictures of its progress.
 
     Returns:
         The prior's file, the averaged weights in half precision.
@@ -235,7 +238,7 @@ def train(
     handed = Units(stored.scale * factor, stored.shift * factor)
     prior = new_prior(config, images, stored, handed, name, provenance or {})
     with team(device) as processes:
-        return _loop(prior, images, validation, config, out, handed, processes, resume, progress, interrupted)
+        return _loop(prior, images, validation, config, out, handed, processes, resume, progress, interrupted, written)
 
 
 def _loop(
@@ -249,6 +252,7 @@ def _loop(
     resume: bool,
     progress: Callable[[dict], None] | None,
     interrupted: Callable[[], bool],
+    written: Callable[[ScorePrior, dict], None],
 ) -> Path:
     """The steps of `train`, for one process of a team."""
     prior = prior.to(processes.device)
@@ -293,7 +297,9 @@ def _loop(
             averaged.header["error_spectrum"] = asdict(spectrum)
         keep()
         save_prior(out / "prior.safetensors", averaged)
-        append(out / "log.jsonl", {"step": step, "seconds": round(seconds, 1), "final": final, "validation": losses})
+        entry = {"step": step, "seconds": round(seconds, 1), "final": final, "validation": losses}
+        append(out / "log.jsonl", entry)
+        written(averaged, entry)
 
     def share_done() -> float:
         hours = (time.monotonic() - started) / 3600
