@@ -31,9 +31,10 @@ from recon.parametrisation import PREDICTS
 from recon.prior import ScorePrior, Units, per_item
 from recon.sde import SDE, SDES
 from recon.spectrum import measure
-from recon.training_state import append, restore, save
+from recon.training_state import append, restore, save, skipped_steps
 
 BANDS = (0.01, 0.05, 0.2, 0.8, 3.0, 10.0)  # edges of the noise levels that validation reports, normalised units
+MOST_SKIPPED = 0.01  # share of the steps that may give no finite loss (five of them in any case)
 
 
 class TrainConfig(BaseModel):
@@ -224,7 +225,8 @@ def train(
     Raises:
         FileNotFoundError: resume without an earlier run.
         ValueError: resume with other settings, or a crop larger than the images.
-        FloatingPointError: five steps in a row gave a loss that is not finite; the last saved state is kept.
+        FloatingPointError: five steps in a row, or more than one in a hundred, gave a loss that is not finite; the last
+            saved state is kept.
     """
     if config.crop and config.crop > min(images.shape[-2:]):
         raise ValueError(
@@ -265,6 +267,7 @@ def _loop(
     settings, defaults = config.model_dump(), TrainConfig().model_dump()
     step, before = restore(out / "state.safetensors", parts, optimiser, settings, defaults) if resume else (0, 0.0)
     started, saved, bad = time.monotonic() - before, time.monotonic(), 0
+    skipped = skipped_steps(out / "log.jsonl", step) if resume else []
 
     def keep() -> None:
         if not processes.leads:
@@ -281,6 +284,7 @@ def _loop(
         averaged.header["training"] = {
             "config": settings,
             "steps": step,
+            "skipped_steps": len(skipped),
             "images_seen": step * config.batch_size,
             "seconds": round(seconds),
             "threads": torch.get_num_threads(),
@@ -318,10 +322,11 @@ def _loop(
         loss = processes.mean(backpropagated_loss(model, batch, config.accumulate))
         norm = nn.utils.clip_grad_norm_(prior.parameters(), config.clip)
         bad = 0 if bool(torch.isfinite(norm)) else bad + 1
-        if bad == 5:
+        skipped += [step + 1] if bad else []
+        if bad == 5 or len(skipped) > max(MOST_SKIPPED * step, 5):
             raise FloatingPointError(
-                f"got five losses in a row that are not finite, the last at step {step}; expected finite ones; "
-                "lower the learning rate and resume"
+                f"got losses that are not finite at {len(skipped)} of {step + 1} steps, lastly {skipped[-5:]}; expected "
+                f"fewer than five in a row and at most {MOST_SKIPPED:.0%}; lower the learning rate and resume"
             )
         if not bad:
             optimiser.step()

@@ -67,3 +67,19 @@ def append(path: Path, record: dict) -> None:
     """Add one line of JSON to a log."""
     with path.open("a") as stream:
         stream.write(json.dumps(record) + "\n")
+
+
+def lines(path: Path) -> list[dict]:
+    """The records of a log; a last line that a killed process has torn is left out."""
+    found = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
+def skipped_steps(path: Path, last: int) -> list[int]:
+    """The steps up to `last` that a log says were skipped."""
+    return sorted({entry["step"] for entry in lines(path) if entry.get("skipped") and entry["step"] <= last})
