@@ -324,9 +324,10 @@ def _loop(
         bad = 0 if bool(torch.isfinite(norm)) else bad + 1
         skipped += [step + 1] if bad else []
         if bad == 5 or len(skipped) > max(MOST_SKIPPED * step, 5):
+            found = "five losses in a row" if bad == 5 else f"{len(skipped)} losses"
             raise FloatingPointError(
-                f"got losses that are not finite at {len(skipped)} of {step + 1} steps, lastly {skipped[-5:]}; expected "
-                f"fewer than five in a row and at most {MOST_SKIPPED:.0%}; lower the learning rate and resume"
+                f"got {found} that are not finite, the last at step {step}; expected finite ones at more than "
+                f"{1 - MOST_SKIPPED:.0%} of the steps; lower the learning rate and resume"
             )
         if not bad:
             optimiser.step()
