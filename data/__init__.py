@@ -10,7 +10,7 @@ from typing import Any
 
 MODULES = {
     "checks": ("check_range",),
-    "datasets": ("has_subsets", "read_images"),
+    "datasets": ("has_subsets", "image_sizes", "read_images"),
     "errors": ("InputRefused",),
     "image_set": ("ImageSet", "fingerprint"),
     "images": ("MAX_PIXELS",),
@@ -20,6 +20,7 @@ MODULES = {
     "paths": ("existing_file", "nearest", "sha256"),
     "priors": ("bundled_priors", "prior_header", "prior_path"),
     "reading": ("Image", "read_image", "read_mask"),
+    "rescaling": ("Rescaling",),
     "result": ("ResultFile", "read_result", "result_files", "write_result"),
     "samples": ("bundled_samples", "sample_info", "sample_path"),
     "writing": ("write_image", "write_images"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickletools
 import zipfile
+import zlib
 from pathlib import Path
 
 from data.errors import InputRefused
@@ -21,6 +22,7 @@ SIGNATURES = {
     b"GIF8": "gif", b"BM": "bmp", b"8BPS": "photoshop", b"\0\0\0\x0cjP  ": "jpeg2000", b"%PDF": "pdf",
     b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz",
 }  # fmt: skip
+GZIP = b"\x1f\x8b"
 DANGEROUS = {"pickle", "torch", "torchscript", "pt2"}  # loading such a file may run code that it carries
 DESCRIPTIONS = {
     "png": "a PNG image",
@@ -68,18 +70,15 @@ def sniff(path: str | os.PathLike[str]) -> str:
         InputRefused: E-FILE when there is no readable file; E-FORMAT for an HDF5 file whose end is missing.
     """
     path = existing_file(path)
-    with path.open("rb") as stream:
-        head = stream.read(4096)
+    head = beginning(path)
     if not head:
         return "empty"
+    if kind := kind_of(head):
+        return kind
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return zip_kind(path)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
-    if head[128:132] == b"DICM":
-        return "dicom"
-    if head[:4] == b"\x5c\x01\0\0" and head[344:347] == b"n+1":
-        return "nifti"
     for signature, kind in SIGNATURES.items():
         if head.startswith(signature):
             return kind
@@ -89,6 +88,27 @@ def sniff(path: str | os.PathLike[str]) -> str:
         refuse_truncated(path)
         return "hdf5"
     return "pickle" if is_pickle(path, head) else text_kind(head)
+
+
+def beginning(path: Path) -> bytes:
+    """The first bytes of a file; of a compressed NIfTI file (.nii.gz) those that it unpacks to."""
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    if not head.startswith(GZIP):
+        return head
+    try:
+        unpacked = zlib.decompressobj(wbits=31).decompress(head, 4096)
+    except zlib.error:
+        return head
+    return unpacked if kind_of(unpacked) == "nifti" else head
+
+
+def kind_of(head: bytes) -> str:
+    """ "dicom" or "nifti" if the first bytes are those of such a file, else ""."""
+    if head[128:132] == b"DICM":
+        return "dicom"
+    sizes = {int.from_bytes(head[:4], order) for order in ("little", "big")}
+    return "nifti" if (348 in sizes and head[344:347] == b"n+1") or (540 in sizes and head[4:7] == b"n+2") else ""
 
 
 def expect(path: str | os.PathLike[str], *kinds: str, as_what: str) -> str:

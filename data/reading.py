@@ -22,7 +22,7 @@ PICTURES = ("png", "jpeg", "tiff")
 ARRAYS = ("npy", "npz")
 SUFFIXES = {
     ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff",
-    ".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5",
+    ".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".dcm": "dicom", ".nii": "nifti",
 }  # fmt: skip
 CLEAR = 0.02  # a mask value this close to black or white counts as such (JPEG noise)
 
@@ -48,10 +48,10 @@ def read_image(
     channels: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Image:
-    """One picture from a PNG, JPEG, TIFF, NPY, NPZ or HDF5 file.
+    """One picture from a PNG, JPEG, TIFF, NPY, NPZ or HDF5 file, or a slice from DICOM or NIfTI.
 
     8 and 16-bit files (and 1 bit) come in "[0,1]": value / 255 or / 65535. Floats, signed and wider integers
-    come as they are, in "raw".
+    come as they are, in "raw"; slices with the rescaling that their file states, a CT in "HU".
 
     Args:
         path: the file; its content decides how it is read.
@@ -64,13 +64,15 @@ def read_image(
         InputRefused: E-FILE, E-FORMAT, E-LAYOUT, E-CHANNELS, E-VALUES (exit 3); E-LIMIT, E-UNSAFE (exit 7).
     """
     path = existing_file(path)
-    kind = expect(path, *PICTURES, *ARRAYS, "hdf5", as_what="an image")
+    kind = expect(path, *PICTURES, *ARRAYS, "hdf5", "dicom", "nifti", as_what="an image")
     pixels = to_float(read_pixels(path, kind, to_gray, channels, max_pixels), str(path))
     return Image(pixels.array, pixels.unit, path, kind, sha256(path), (*misnamed(path, kind), *pixels.notes))
 
 
 def read_pixels(path: Path, kind: str, to_gray: bool, channels: int | None, max_pixels: int) -> Pixels:
     """The planes of one picture in the type of the file."""
+    if kind in {"dicom", "nifti"}:
+        return read_slice(path, kind, max_pixels)
     if kind in PICTURES:
         array, alpha, notes = decode_picture(path, kind, max_pixels)
     else:
@@ -79,6 +81,17 @@ def read_pixels(path: Path, kind: str, to_gray: bool, channels: int | None, max_
         array = array[..., 0] if array.shape[-1] == 1 else array
     refuse_not_real(array.dtype, str(path))
     return planes(array, alpha, str(path), channels, to_gray, notes)
+
+
+def read_slice(path: Path, kind: str, max_pixels: int) -> Pixels:
+    """The one slice of a DICOM or NIfTI file."""
+    from data.stacking import Shaping
+    from data.volumes import read_file
+
+    found = read_file(path, kind, None, Shaping(), max_pixels)
+    if len(found.values) != 1:
+        raise more_than_one(str(path), len(found.values))
+    return Pixels(found.values[0], 1.0, found.unit, found.notes)
 
 
 def read_stack(path: Path, kind: str, max_elements: int, *, single: bool) -> np.ndarray:
@@ -90,15 +103,14 @@ def read_stack(path: Path, kind: str, max_elements: int, *, single: bool) -> np.
             raise hdf5.wrong_layout(file, "images")
         images = hdf5.dataset(file, "images", max_elements)
         if single and len(images) != 1:
-            raise InputRefused(
-                "E-LAYOUT",
-                "more than one picture",
-                f"{path}:/images",
-                f"{len(images)} pictures",
-                "one",
-                "choose one with --items 0:1",
-            )
+            raise more_than_one(f"{path}:/images", len(images))
         return to_stack(images[()], f"{path}:/images", stacked=True)
+
+
+def more_than_one(where: str, count: int) -> InputRefused:
+    return InputRefused(
+        "E-LAYOUT", "more than one picture", where, f"{count} pictures", "one", "choose one with --items 0:1"
+    )
 
 
 def read_mask(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.errors import InputRefused
-from data.hdf5 import dataset
+from data.hdf5 import dataset, opened
 
 if TYPE_CHECKING:
     import h5py
@@ -48,3 +48,30 @@ def stored_subset(file: h5py.File, path: Path, count: int, subset: str) -> np.nd
             fix,
         )
     return found[()]
+
+
+def stored_labels(path: Path, index: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The class (N,) int64 of the pictures `index` by the dataset `labels` of an HDF5 file, and the classes' names.
+
+    Classes are the values that occur anywhere in the file, in their order; the attribute `class_names` of the dataset
+    or the file may name the values 0, 1, ... None and () without such a dataset.
+    """
+    with opened(path) as file:
+        if "labels" not in file:
+            return None, ()
+        found, count = dataset(file, "labels"), len(file["images"])
+        if found.shape != (count,) or found.dtype.kind not in "iu":
+            raise InputRefused(
+                "E-LAYOUT",
+                "labels do not fit the images",
+                f"{path}:/labels",
+                f"shape {found.shape}, type {found.dtype}",
+                f"({count},) integers",
+                "store one whole number for each picture",
+            )
+        values = found[()]
+        told = found.attrs.get("class_names", file.attrs.get("class_names"))
+    classes, labels = np.unique(values, return_inverse=True)
+    names = () if told is None else tuple(n.decode() if isinstance(n, bytes) else str(n) for n in np.ravel(told))
+    named = [names[value] if 0 <= value < len(names) else str(value) for value in classes.tolist()]
+    return labels[index].astype(np.int64), tuple(named)

@@ -14,7 +14,7 @@ NUMERIC = {"torch", "numpy", "scipy", "skimage"}
 ALLOWED = {
     "operators": NUMERIC,
     "recon": NUMERIC | {"operators", "safetensors", "pydantic"},
-    "data": {"numpy", "scipy", "skimage", "h5py", "PIL", "tifffile", "safetensors", "matplotlib"},
+    "data": {"numpy", "scipy", "skimage", "h5py", "PIL", "tifffile", "safetensors", "matplotlib", "pydicom", "nibabel"},
     "cli": NUMERIC | OURS | {"typer", "rich", "jinja2", "matplotlib", "pydantic"},
 }
 
