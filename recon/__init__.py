@@ -4,6 +4,7 @@ from recon import metrics
 from recon.analytic import GaussianPrior, MixturePrior
 from recon.checkpoint import bundled_priors, load_prior, save_prior
 from recon.classical import CLASSICAL
+from recon.classifier import Classifier, load_classifier, save_classifier, train_classifier
 from recon.density import Density, decode, encode, log_density
 from recon.likelihood import Measurement
 from recon.posterior import Posterior
@@ -23,6 +24,7 @@ __all__ = [
     "STEPS",
     "VE",
     "VP",
+    "Classifier",
     "Density",
     "GaussianPrior",
     "Measurement",
@@ -37,12 +39,15 @@ __all__ = [
     "bundled_priors",
     "decode",
     "encode",
+    "load_classifier",
     "load_prior",
     "log_density",
     "metrics",
     "reconstruct",
     "sample",
     "sample_prior",
+    "save_classifier",
     "save_prior",
     "train",
+    "train_classifier",
 ]

@@ -55,11 +55,22 @@ def warp(x: Tensor, degrees: float, zoom: float, generator: torch.Generator) -> 
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-def draw_batch(images: Tensor, units: Units, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """A random batch (B, C, H, W) in normalised units, augmented as the config says."""
+def draw_batch(
+    images: Tensor, units: Units, config: TrainConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A random batch (B, C, H, W) in normalised units, augmented as the config says, and which images they are."""
     index = torch.randint(len(images), (config.batch_size,), generator=generator)
     x0 = (crop(images, index, config.crop, generator) - units.shift) / units.scale
     if config.flip:
         flipped = torch.rand(config.batch_size, generator=generator) < 0.5
         x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0)
-    return warp(x0, config.rotate, config.zoom, generator) if config.rotate or config.zoom else x0
+    return (warp(x0, config.rotate, config.zoom, generator) if config.rotate or config.zoom else x0), index
+
+
+def draw_labels(labels: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Labels (B,) of which a share is replaced by the one that means none.
+
+    Reference: Ho and Salimans, Classifier-free diffusion guidance, 2022, algorithm 1, arXiv:2207.12598.
+    """
+    dropped = torch.rand(len(labels), generator=generator) < config.drop_label
+    return labels.masked_fill(dropped, config.classes)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recon.diffusers_network import DiffusersNetwork
+
 
 class NoiseEmbedding(nn.Module):
     """c (B,) -> (B, width): Fourier features of the noise coordinate through a two-layer perceptron."""
@@ -83,7 +85,7 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """F(x, c): x (B, C, H, W) of unit variance, c (B,) the noise coordinate -> (B, C, H, W).
+    """F(x, c, label): x (B, C, H, W) of unit variance, c (B,) the noise coordinate, label (B,) -> (B, C, H, W).
 
     Args:
         channels: channels C of the image.
@@ -93,6 +95,7 @@ class UNet(nn.Module):
         unshuffle: factor by which pixels are folded into channels before the first convolution.
         dropout: probability of dropping a channel value inside a block, in training.
         embedding: width of the noise embedding.
+        classes: how many kinds of images there are labels for; 0 for a network without labels.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class UNet(nn.Module):
         unshuffle: int = 4,
         dropout: float = 0.0,
         embedding: int = 256,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         if any(not 0 <= level < len(widths) for level in attention):
@@ -114,6 +118,10 @@ class UNet(nn.Module):
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2 ** (len(widths) - 1)
         self.embedding = NoiseEmbedding(embedding)
+        self.classes = classes
+        if classes:
+            self.label = nn.Embedding(classes + 1, embedding)  # the last one stands for no label
+            nn.init.zeros_(self.label.weight)
         self.stem = nn.Conv2d(channels * unshuffle**2, widths[0], 3, padding=1)
 
         def level_of(channels_in: list[int], width: int, attend: bool) -> nn.ModuleList:
@@ -139,13 +147,15 @@ class UNet(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor, label: Tensor | None = None) -> Tensor:
         if x.shape[-1] % self.multiple or x.shape[-2] % self.multiple:
             raise ValueError(
                 f"got an image of {x.shape[-2]}x{x.shape[-1]}; expected height and width to be multiples of "
                 f"{self.multiple}; pad or crop the image"
             )
         embedding = self.embedding(c)
+        if self.classes:
+            embedding = embedding + self.label(torch.full_like(c, self.classes).long() if label is None else label)
 
         def run(parts: nn.ModuleList, h: Tensor) -> Tensor:
             for part in parts:
@@ -172,4 +182,29 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.unshuffle)
 
 
-NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet}
+class Encoder(nn.Module):
+    """Logits of a label for (x, c): x (B, C, H, W) of unit variance, c (B,) the noise coordinate -> (B, classes).
+
+    The way down of the U-Net, a block a level, then the mean over all positions. Arguments as there.
+    """
+
+    def __init__(
+        self, channels: int, widths: tuple[int, ...], classes: int, unshuffle: int = 2, embedding: int = 128
+    ) -> None:
+        super().__init__()
+        self.unshuffle, self.embedding = unshuffle, NoiseEmbedding(embedding)
+        self.stem = nn.Conv2d(channels * unshuffle**2, widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList(Block(width, width, embedding, 0.0) for width in widths)
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(width, wider, 3, stride=2, padding=1) for width, wider in zip(widths, widths[1:], strict=False)
+        )
+        self.norm, self.head = _norm(widths[-1]), nn.Linear(widths[-1], classes)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        h, embedding = self.stem(F.pixel_unshuffle(x, self.unshuffle)), self.embedding(c)
+        for block, shrink in zip(self.blocks, [*self.shrink, nn.Identity()], strict=True):
+            h = shrink(block(h, embedding))
+        return self.head(F.silu(self.norm(h)).mean((2, 3)))
+
+
+NETWORKS: dict[str, type[nn.Module]] = {"diffusers": DiffusersNetwork, "unet": UNet, "encoder": Encoder}

@@ -60,12 +60,14 @@ class Prior(nn.Module):
         sde: the process that the noise levels are read off.
         units: the map to the user's units.
         name: what reports call it.
+        classes: how many kinds of images it knows labels of.
         any_size: whether images of other heights and widths are taken (multiples of `multiple`).
         data_std: standard deviation of a normalised value.
         spread: standard deviation along the direction in which images differ most.
     """
 
     any_size: bool = False
+    classes: int = 0
     multiple: int = 1
     data_std: float
     spread: float
@@ -164,7 +166,8 @@ class ScorePrior(Prior):
     Args:
         network: F(x, c), see `recon.networks`.
         data_std: standard deviation of the normalised images, sigma_data in the paper.
-        header: everything that the checkpoint says of itself, see `recon.checkpoint`.
+        header: everything that the checkpoint says of itself, see `recon.checkpoint`; a network that was trained with
+            another scale of its input than data_std has it there as `input_std`.
     """
 
     coarsest, finest = 1.0, 0.02  # found on validation slices: calls above and below change nothing there
@@ -181,10 +184,11 @@ class ScorePrior(Prior):
     ) -> None:
         super().__init__(shape, sde, units, name)
         self.network, self.data_std, self.header = network, data_std, header or {}
-        self.predicts = self.header.get("predicts", "edm")
+        self.predicts, self.input_std = self.header.get("predicts", "edm"), self.header.get("input_std", data_std)
         self.spread = self.header.get("spread", data_std * math.sqrt(math.prod(shape)))
         table = self.header.get("error_spectrum")
         self.error_spectrum = ErrorSpectrum(**{k: _tuples(v) for k, v in table.items()}) if table else None
+        self.classes = getattr(network, "classes", 0)
         self.any_size, self.multiple = hasattr(network, "multiple"), getattr(network, "multiple", 1)
 
     def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
@@ -200,7 +204,8 @@ class ScorePrior(Prior):
         hidden = (self.error_spectrum.gains(sigma, *v.shape[-2:]) / sigma**2).clamp(max=0.9)
         return torch.fft.irfft2(torch.fft.rfft2(v) * (1 - hidden).rsqrt().to(v), s=v.shape[-2:])
 
-    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+    def denoise(self, x: Tensor, sigma: Tensor | float, label: Tensor | None = None) -> Tensor:
+        """E[x0 | x, label] at level sigma; label (B,) of a prior with classes, None where it is unknown."""
         if tuple(x.shape[1:2]) != self.shape[:1] or x.ndim != 1 + len(self.shape):
             raise ValueError(
                 f"got x of shape {tuple(x.shape)}; expected (B, {self.shape[0]}, H, W); "
@@ -208,5 +213,6 @@ class ScorePrior(Prior):
             )
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
         s = per_item(sigma, x)
-        output = self.network(x / (s.square() + self.data_std**2).sqrt(), sigma.log() / 4)
+        told = () if label is None else (label,)
+        output = self.network(x / (s.square() + self.input_std**2).sqrt(), sigma.log() / 4, *told)
         return estimate(self.predicts, output, x, s, self.data_std)

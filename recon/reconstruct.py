@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
 from torch import Tensor
 
+from recon.labels import LogProbability, checked, told
 from recon.likelihood import Measurement
 from recon.noise import CounterNoise
 from recon.posterior import Posterior
@@ -27,9 +28,9 @@ class CallCounter:
     def __init__(self, prior: Prior) -> None:
         self.prior, self.calls, self.backpropagations = prior, 0, 0
 
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+    def denoise(self, x: Tensor, sigma: float, *label: Tensor) -> Tensor:
         self.calls += 1
-        x0 = self.prior.denoise(x, sigma)
+        x0 = self.prior.denoise(x, sigma, *label)
         if x0.requires_grad:
             x0.register_hook(self._backpropagated)
         return x0
@@ -101,6 +102,9 @@ def reconstruct(
     device: torch.device | str | None = None,
     progress: Progress | None = None,
     options: dict | None = None,
+    label: int | Sequence[int] | Tensor | None = None,
+    label_weight: float = 1.0,
+    classifier: LogProbability | None = None,
 ) -> Posterior:
     """Samples of p(x | y) for every item of a measurement.
 
@@ -115,6 +119,9 @@ def reconstruct(
         device: where to compute; default: where the prior is.
         progress: called with the finished fraction of the run.
         options: keywords of the preset, for example {"zeta": 0.5}.
+        label: what the images show, one for all or one an item, for a prior with classes.
+        label_weight: how strongly; 1 is Bayes' rule, another one costs a second network call, see `recon.labels`.
+        classifier: take the label from this classifier of noisy images instead, see `recon.classifier`.
 
     Returns:
         Posterior with samples (S, B, *event) in values, on the CPU.
@@ -131,18 +138,20 @@ def reconstruct(
     check_fit(measurement, prior)
     device = torch.device(device) if device is not None else prior.device
     prior = prior.to(device)
+    labels = checked(label, prior, classifier, measurement.image_shape[0])
     normalised = measurement.to(device, prior.dtype).in_units_of(prior).whitened()
     items, event = measurement.image_shape[0], measurement.image_shape[1:]
     chunks = _chunks(items, samples, batch_size or default_batch(measurement.image_shape))
     result = torch.empty((samples, items, *event), dtype=prior.dtype)
     started, counts = time.monotonic(), []
     for number, rows in enumerate(chunks):
-        counter = CallCounter(prior)
-        noise = CounterNoise(seed, [item for item, _ in rows], [s for _, s in rows])
+        counter, chosen = CallCounter(prior), [item for item, _ in rows]
+        noise = CounterNoise(seed, chosen, [s for _, s in rows])
+        used, price = told(counter, labels, chosen, label_weight, classifier)
         with torch.no_grad():
-            plan = METHODS[method](normalised.rows([item for item, _ in rows]), counter, steps, noise, **options)
+            plan = METHODS[method](normalised.rows(chosen), used, max(1, steps // price), noise, **options)
             like = torch.empty((len(rows), *event), dtype=prior.dtype, device=device)
-            start = prior.start(noise(like), plan.sigmas[0])
+            start = told(prior, labels, chosen, label_weight, classifier)[0].start(noise(like), plan.sigmas[0])
             x = sample(
                 plan.denoise,
                 start,
@@ -178,20 +187,26 @@ def sample_prior(
     progress: Progress | None = None,
     shape: tuple[int, ...] | None = None,
     step: str = "ancestral",
+    label: int | Sequence[int] | Tensor | None = None,
+    label_weight: float = 1.0,
+    classifier: LogProbability | None = None,
 ) -> Tensor:
-    """n unconditional samples in values, (n, *event), in about `steps` network calls each.
+    """n samples of the prior in values, (n, *event), in about `steps` network calls each.
 
-    `shape` asks for another size than the prior's own; `step` is one of `recon.STEPS`.
+    `shape` asks for another size than the prior's own; `step` is one of `recon.STEPS`. The label, one for all or one a
+    sample, its weight and the classifier are those of `reconstruct`.
     """
     event = shape or prior.shape
+    labels = checked(label, prior, classifier, n)
     batch_size, done = batch_size or default_batch((1, *event)), []
     for first in range(0, n, batch_size):
         rows = range(first, min(n, first + batch_size))
         noise = CounterNoise(seed, [0] * len(rows), rows)
-        plan = solve(prior.denoise, prior, steps, step)
+        used, price = told(prior, labels, list(rows), label_weight, classifier)
+        plan = solve(used.denoise, prior, max(1, steps // price), step)
         with torch.no_grad():
             like = torch.empty((len(rows), *event), dtype=prior.dtype, device=prior.device)
-            start = prior.start(noise(like), plan.sigmas[0])
+            start = used.start(noise(like), plan.sigmas[0])
             report = _report(progress, first / n, len(rows) / (n * (len(plan.sigmas) - 1)))
             x = sample(plan.denoise, start, plan.sigmas, plan.step, plan.moves, noise, report)
         done.append(prior.to_value(x).cpu())

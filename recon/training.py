@@ -21,9 +21,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from recon.batches import centred, draw_batch
+from recon.batches import centred, draw_batch, draw_labels
 from recon.checkpoint import load_prior, save_prior
 from recon.distributed import Team, team
+from recon.labels import Labelled
 from recon.levels import LEVELS
 from recon.networks import NETWORKS
 from recon.objectives import OBJECTIVES, WEIGHTINGS
@@ -69,6 +70,8 @@ class TrainConfig(BaseModel):
     rotate: float = Field(0.0, ge=0, le=180, description="turn images by up to so many degrees at random")
     zoom: float = Field(0.0, ge=0, lt=1, description="scale images by up to this share at random")
     crop: int | None = Field(None, ge=8, description="train on random square windows of this size")
+    classes: int = Field(0, ge=0, description="how many kinds of images the labels tell apart; 0 without labels")
+    drop_label: float = Field(0.1, ge=0, le=1, description="share of the images whose label is withheld")
     save_minutes: float = Field(5.0, gt=0)
     seed: int = 0
     initial: str | None = Field(None, description="prior to start the weights from: a bundled name or a path")
@@ -110,10 +113,11 @@ class Loss(nn.Module):
         super().__init__()
         self.prior, self.config = prior, config
 
-    def forward(self, x0: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, x0: Tensor, sigma: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        prior = self.prior if label is None else Labelled(self.prior, label)
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             return score_matching_loss(
-                self.prior, x0, sigma, noise, self.config.objective, self.config.weighting
+                prior, x0, sigma, noise, self.config.objective, self.config.weighting
             ).mean()
 
 
@@ -154,6 +158,8 @@ def new_prior(
         "unshuffle": config.unshuffle,
         "dropout": config.dropout,
     }
+    if config.classes:
+        arguments["classes"] = config.classes
     some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()]
     some = centred(some, config.crop).float().flatten(1) / handed.scale
     apart = some - some.mean(0)
@@ -189,12 +195,27 @@ def process(config: TrainConfig, images: Tensor) -> SDE:
     return SDES["ve"](sigma_high=round(float(torch.cdist(images, images).max()), 2))
 
 
+def _check_labels(labels: Tensor | None, count: int, classes: int) -> None:
+    """Raise a ValueError unless there is a label in range for each image, or neither labels nor classes."""
+    if labels is None:
+        fits, found = not classes, "none"
+    else:
+        fits = labels.shape == (count,) and 0 <= int(labels.min()) <= int(labels.max()) < classes
+        found = f"{tuple(labels.shape)} from {int(labels.min())} to {int(labels.max())}"
+    if not fits:
+        raise ValueError(
+            f"got labels {found} for {count} images and classes={classes}; expected one label an image from 0 to "
+            "classes - 1, or neither labels nor classes"
+        )
+
+
 def train(
     images: Tensor,
     validation: Tensor,
     config: TrainConfig,
     out: str | Path,
     *,
+    labels: Tensor | None = None,
     units: Units | None = None,
     name: str = "",
     provenance: dict | None = None,
@@ -209,6 +230,7 @@ def train(
     Args:
         images: training images, uint8 or float, in the units that `units` maps to about [-1, 1].
         validation: held-out images of the same kind; they never touch a gradient.
+        labels: (N,) whole numbers from 0, what the training images show; with `classes` in the config.
         units: value = scale * x + shift of the images handed in; default: values in [0, 1], uint8 ones divided by 255.
         provenance: where the images come from and under which licence; stored in the prior.
         resume: continue from `out`/state.safetensors.
@@ -224,7 +246,7 @@ def train(
 
     Raises:
         FileNotFoundError: resume without an earlier run.
-        ValueError: resume with other settings, or a crop larger than the images.
+        ValueError: resume with other settings, a crop larger than the images, or labels that do not fit the config.
         FloatingPointError: five steps in a row, or more than one in a hundred, gave a loss that is not finite; the last
             saved state is kept.
     """
@@ -233,6 +255,7 @@ def train(
             f"got crop={config.crop} for images of {images.shape[-2]}x{images.shape[-1]}; expected at most the shorter "
             "side; use larger images or a smaller crop"
         )
+    _check_labels(labels, len(images), config.classes)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     stored = units or Units(0.5, 0.5, "[0,1]")
@@ -240,12 +263,15 @@ def train(
     handed = Units(stored.scale * factor, stored.shift * factor)
     prior = new_prior(config, images, stored, handed, name, provenance or {})
     with team(device) as processes:
-        return _loop(prior, images, validation, config, out, handed, processes, resume, progress, interrupted, written)
+        return _loop(
+            prior, images, labels, validation, config, out, handed, processes, resume, progress, interrupted, written
+        )
 
 
 def _loop(
     prior: ScorePrior,
     images: Tensor,
+    labels: Tensor | None,
     validation: Tensor,
     config: TrainConfig,
     out: Path,
@@ -312,13 +338,14 @@ def _loop(
     while (fraction := share_done()) < 1:
         generator = torch.Generator().manual_seed((config.seed << 32) + step)
         torch.manual_seed((config.seed << 32) + step)  # dropout draws from the global one
-        x0 = draw_batch(images, handed, config, generator)
+        x0, index = draw_batch(images, handed, config, generator)
         sigma = LEVELS[config.levels](config, prior.sde, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator)
         optimiser.param_groups[0]["lr"] = learning_rate(config, step, fraction)
         prior.train()
         optimiser.zero_grad(set_to_none=True)
-        batch = tuple(map(processes.share, (x0, sigma, noise)))
+        told = () if labels is None else (draw_labels(labels[index].long(), config, generator),)
+        batch = tuple(map(processes.share, (x0, sigma, noise, *told)))
         loss = processes.mean(backpropagated_loss(model, batch, config.accumulate))
         norm = nn.utils.clip_grad_norm_(prior.parameters(), config.clip)
         bad = 0 if bool(torch.isfinite(norm)) else bad + 1

@@ -99,12 +99,12 @@ def test_noise_levels_are_log_normal_inside_the_range_of_the_process(sde):
 def test_batches_are_normalised_and_only_mirrored():
     ramp = torch.arange(24, dtype=torch.uint8).reshape(2, 1, 3, 4)
     handed = Units(127.5, 127.5)
-    batch = draw_batch(ramp, handed, recon.TrainConfig(batch_size=64), torch.Generator().manual_seed(0))
+    batch, _ = draw_batch(ramp, handed, recon.TrainConfig(batch_size=64), torch.Generator().manual_seed(0))
     wanted = [(image.float() - 127.5) / 127.5 for image in ramp]
     wanted += [image.flip(-1) for image in wanted]
     kinds = [next(k for k, image in enumerate(wanted) if torch.allclose(item, image, atol=1e-7)) for item in batch]
     assert set(kinds) == {0, 1, 2, 3}
-    batch = draw_batch(ramp, handed, recon.TrainConfig(batch_size=64, flip=False), torch.Generator().manual_seed(0))
+    batch, _ = draw_batch(ramp, handed, recon.TrainConfig(batch_size=64, flip=False), torch.Generator().manual_seed(0))
     assert all(any(torch.allclose(item, image, atol=1e-7) for image in wanted[:2]) for item in batch)
 
 
