@@ -1,0 +1,99 @@
+"""Denoising by each prior, one network call, beside total variation and non-local means on the same noisy images.
+
+    python -m tests.benchmarks.denoising headct-64=headct_64.h5 ct-chest-256=ct_chest_8bit_256.h5    # prints Markdown
+
+PSNR in dB over the validation images (evenly spread; of larger ones than the prior's the middle), white Gaussian noise
+of a share of the range 0..1. The weight of total variation (Chambolle, scikit-image) and the filter strength of
+non-local means (Buades et al., scikit-image, noise level given) are those of highest PSNR on training images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import h5py
+import numpy as np
+import torch
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+from torch import Tensor
+
+import recon
+from recon.batches import centred
+from recon.metrics import psnr
+
+LEVELS = (0.05, 0.1, 0.2, 0.4)
+TUNED_ON = 3  # training images
+STRENGTHS = (0.5, 0.7, 0.9, 1.2, 1.6)  # in units of the noise
+Filter = Callable[[np.ndarray, float, float], np.ndarray]
+
+
+def images(path: str, subset: int, count: int, size: int) -> Tensor:
+    """`count` images (count, C, size, size) in [0, 1] of a subset (0 training, 1 validation)."""
+    with h5py.File(path) as file:
+        kept = np.flatnonzero(file["subset"][:] == subset)
+        chosen = kept[np.linspace(0, len(kept) - 1, min(count, len(kept))).round().astype(int)]
+        stack = torch.from_numpy(np.stack([file["images"][int(i)] for i in chosen]))
+    stack = stack.movedim(-1, 1) if stack.ndim == 4 else stack[:, None]
+    return centred(stack, size if size < min(stack.shape[-2:]) else None).float() / 255
+
+
+def total_variation(noisy: np.ndarray, sigma: float, strength: float) -> np.ndarray:
+    return denoise_tv_chambolle(noisy, weight=strength * sigma, channel_axis=0, max_num_iter=300, eps=1e-5)
+
+
+def non_local_means(noisy: np.ndarray, sigma: float, strength: float) -> np.ndarray:
+    return denoise_nl_means(noisy, 5, 6, h=strength * sigma, sigma=sigma, fast_mode=True, channel_axis=0)
+
+
+def filtered(method: Filter, noisy: Tensor, sigma: float, strength: float) -> Tensor:
+    """A filter of scikit-image on each of a batch of images."""
+    return torch.stack([torch.from_numpy(method(x.numpy(), sigma, strength)).reshape(x.shape) for x in noisy])
+
+
+def noised(x: Tensor, sigma: float, seed: int) -> Tensor:
+    return x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tuned(method: Filter, path: str, size: int, sigma: float) -> float:
+    """The strength of highest PSNR on training images."""
+    x = images(path, 0, TUNED_ON, size)
+    noisy = noised(x, sigma, 1)
+    return max(STRENGTHS, key=lambda s: float(psnr(filtered(method, noisy, sigma, s), x, 1.0).mean()))
+
+
+def estimated(prior: recon.Prior, noisy: Tensor, sigma: float) -> Tensor:
+    """E[x0 | x] by one network call an image, in values."""
+    state = prior.from_value(noisy)
+    with torch.no_grad():
+        return prior.to_value(torch.cat([prior.denoise(x[None], sigma / prior.scale) for x in state]))
+
+
+def main() -> None:
+    """Measure every prior at every level and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", nargs="+", metavar="PRIOR=DATA", help="prior, and HDF5 with `images` and `subset`")
+    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--size", type=int, help="middle square of this side; default: the prior's own size")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| prior | method |" + "".join(f" sigma {s:g} |" for s in LEVELS) + "\n|---|---|" + "---:|" * len(LEVELS))
+    for pair in arguments.pairs:
+        name, path = pair.split("=", 1)
+        prior = recon.load_prior(name)
+        size = arguments.size or prior.shape[-1]
+        x = images(path, 1, arguments.count, size)
+        rows: dict[str, list[float]] = {"prior": [], "non-local means": [], "total variation": [], "noisy": []}
+        for sigma in LEVELS:
+            noisy = noised(x, sigma, 0)
+            rows["noisy"].append(float(psnr(noisy, x, 1.0).mean()))
+            rows["prior"].append(float(psnr(estimated(prior, noisy, sigma), x, 1.0).mean()))
+            for label, method in (("non-local means", non_local_means), ("total variation", total_variation)):
+                estimate = filtered(method, noisy, sigma, tuned(method, path, size, sigma))
+                rows[label].append(float(psnr(estimate, x, 1.0).mean()))
+        for label, scores in rows.items():
+            print(f"| `{name}` | {label} |" + "".join(f" {score:.2f} |" for score in scores), flush=True)
+
+
+if __name__ == "__main__":
+    main()
