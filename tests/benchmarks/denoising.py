@@ -43,7 +43,9 @@ def total_variation(noisy: np.ndarray, sigma: float, strength: float) -> np.ndar
 
 
 def non_local_means(noisy: np.ndarray, sigma: float, strength: float) -> np.ndarray:
-    return denoise_nl_means(noisy, 5, 6, h=strength * sigma, sigma=sigma, fast_mode=True, channel_axis=0)
+    grey = len(noisy) == 1  # scikit-image loses the axis of a single channel
+    image, axis = (noisy[0], None) if grey else (noisy, 0)
+    return denoise_nl_means(image, 5, 6, h=strength * sigma, sigma=sigma, fast_mode=True, channel_axis=axis)
 
 
 def filtered(method: Filter, noisy: Tensor, sigma: float, strength: float) -> Tensor:
