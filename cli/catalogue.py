@@ -41,6 +41,7 @@ SDES = {
     "vp": "variance preserving",
     "ve": "variance exploding",
     "subvp": "sub-variance preserving",
+    "discrete": "variance preserving in the finite steps of a diffusers model; loaded, not trained",
 }
 
 

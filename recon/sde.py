@@ -1,4 +1,4 @@
-"""The three diffusion processes, and the one number that the rest of the package needs of them: sigma(t).
+"""The diffusion processes, and the one number that the rest of the package needs of them: sigma(t).
 
 Every process is linear, so x_sde(t) = s(t) x0 + std(t) n with n ~ N(0, I). Samplers work with x = x_sde / s,
 that is x = x0 + sigma n with sigma = std / s; time, beta and s(t) stay in this file.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -197,4 +198,68 @@ class VE(SDE):
         return (_time(sigma) / self.sigma_low).log() / self.log_ratio
 
 
-SDES: dict[str, type[SDE]] = {"vp": VP, "ve": VE, "subvp": SubVP}
+@dataclass(frozen=True)
+class Discrete(SDE):
+    """Variance preserving in finite steps t = 0, 1, ..., n - 1; between them log sigma is linear in t.
+
+    With s = (1 + sigma^2)^(-1/2) this is a VP process whose beta, (log(1 + sigma^2))', is constant in log sigma within
+    a step: the process of a model that was trained at finite steps only, such as one of the library diffusers.
+
+    Args:
+        sigmas: levels at the steps, rising.
+    """
+
+    sigmas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        levels = [0.0, *self.sigmas, math.inf]
+        if len(self.sigmas) < 2 or not all(low < high for low, high in zip(levels, levels[1:], strict=False)):
+            raise ValueError(
+                f"got {len(self.sigmas)} sigmas from {self.sigmas[:1]} to {self.sigmas[-1:]}; expected two or more, "
+                "each above the one before; check the schedule that they come from"
+            )
+        object.__setattr__(self, "sigmas", tuple(self.sigmas))  # a list, when read from JSON
+
+    @property
+    def t_min(self) -> float:
+        return 0.0
+
+    @property
+    def t_max(self) -> float:
+        return len(self.sigmas) - 1.0
+
+    @cached_property
+    def logs(self) -> Tensor:
+        """log sigma at the steps."""
+        return torch.tensor(self.sigmas, dtype=torch.float64).log()
+
+    def _step(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The step before t, log sigma there, and how much it rises to the next."""
+        logs = self.logs.to(t.device)
+        step = t.floor().clamp(0, len(logs) - 2)
+        low = logs[step.long()]
+        return step, low, logs[step.long() + 1] - low
+
+    def drift_rate(self, t: Tensor | float) -> Tensor:
+        return -0.5 * self.diffusion(t).square()
+
+    def diffusion(self, t: Tensor | float) -> Tensor:
+        t = _time(t)
+        return (2 * self._step(t)[2] / (1 + self.sigma(t) ** -2)).sqrt()
+
+    def scale(self, t: Tensor | float) -> Tensor:
+        return (1 + self.sigma(t).square()).rsqrt()
+
+    def sigma(self, t: Tensor | float) -> Tensor:
+        step, low, rise = self._step(t := _time(t))
+        return (low + (t - step).clamp(0, 1) * rise).exp()
+
+    def time(self, sigma: Tensor | float) -> Tensor:
+        """The inverse of `sigma`; levels outside of the process are taken for its ends."""
+        place = _time(sigma).clamp(self.sigmas[0], self.sigmas[-1]).log()
+        step = torch.searchsorted(self.logs.to(place.device), place, right=True) - 1
+        step, low, rise = self._step(step.double())
+        return step + ((place - low) / rise).clamp(0, 1)
+
+
+SDES: dict[str, type[SDE]] = {"vp": VP, "ve": VE, "subvp": SubVP, "discrete": Discrete}
