@@ -45,7 +45,7 @@ def demo(
                 values, operator, spec.OperatorFlags(**flags), NOISE, SEED, network.unit
             )
             with run.clock(name):
-                result = restore.posterior(task, network, plan)
+                result = restore.posterior(task, network, plan, {})
                 beside = {shown: restore.classical(task, rival, {}).estimate for shown, rival in rivals.items()}
             scale = fit.value_range(network)
             finished.append(results.Finished(task, result, scale, title, name, beside, stored))

@@ -63,6 +63,10 @@ Config = Annotated[
     ),
 ]
 
+Label = Annotated[str | None, typer.Option(help="What the picture shows: a class of the prior, name or number.")]
+LabelWeight = Annotated[float, typer.Option(help="How strongly; 1 is Bayes' rule, others cost a second network call.")]
+Classifier = Annotated[Path | None, typer.Option(help="Take the label from this classifier file instead of the prior.")]
+
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder, new or empty.", rich_help_panel=OUTPUT)]
 OutputFile = Annotated[
     Path, typer.Option("-o", "--output", help="HDF5 file to write.", rich_help_panel=OUTPUT)

@@ -11,13 +11,15 @@ import typer
 from cli import options as o
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Measurement file, or image with --operator.")]
-OF_SAMPLERS, OF_IMAGES = ("prior", "steps", "samples", "batch_size", "device"), ("operator", "to_gray", "max_pixels")
+OF_SAMPLERS = ("prior", "steps", "samples", "label", "label_weight", "classifier", "batch_size", "device")
+OF_IMAGES = ("operator", "to_gray", "max_pixels")
 
 
 def reconstruct(
     context: typer.Context,
     measured: Input, output: o.Output, prior: o.Prior = None, method: o.Method = None,
-    option: o.MethodOptions = None, steps: o.Steps = None, samples: o.Samples = 8, seed: o.Seed = 0,
+    option: o.MethodOptions = None, steps: o.Steps = None, samples: o.Samples = 8, label: o.Label = None,
+    label_weight: o.LabelWeight = 1.0, classifier: o.Classifier = None, seed: o.Seed = 0,
     operator: o.Operator = None, noise: o.NoiseInData = None, angles: o.Angles = None,
     detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None,
     std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None, boundary: o.Boundary = None,
@@ -34,7 +36,7 @@ def reconstruct(
     recon reconstruct photo.png --operator inpaint --mask mask.png --prior headct-64 -o out/
     """
     import data
-    from cli import catalogue, fit, measure, methods, priors, restore, results, spec
+    from cli import catalogue, fit, labelling, measure, methods, priors, restore, results, spec
     from cli import output as out
     from cli.config import refuse_idle
     from cli.images import Selection
@@ -56,7 +58,8 @@ def reconstruct(
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
     wanted = Selection(items, None, to_gray, max_pixels)
     run = Run("reconstruct", {
-        "input": measured, "prior": prior, "method": method, "operator": operator,
+        "input": measured, "prior": prior, "method": method, "label": label, "label_weight": label_weight,
+        "classifier": classifier, "operator": operator,
         **flags.given(), "noise": noise, "items": items, "output": output})
     with out.folder(output, overwrite, [measured, mask, config]) as folder, run.hearing():
         run.hash_inputs([measured, mask, path])
@@ -75,7 +78,8 @@ def reconstruct(
             task = fit.for_prior(task, network, measured.name, run)
             header, scale = priors.facts(network.header), fit.value_range(network)
             run.begin(**asdict(plan), trained_on=header.get("trained on"))
-            result = restore.posterior(task, network, plan)
+            told = labelling.asked(label, label_weight, classifier, network)
+            result = restore.posterior(task, network, plan, told)
         done = results.Finished(task, result, scale, measured.name)
         record = results.publish(folder, f"Reconstruction of {measured.name}", [done], header, run)
     show(record, json, [output / name for name in record["outputs"][:4]])

@@ -105,13 +105,13 @@ def classical(task: Task, method: str, options: dict[str, Any]) -> Result:
     return Result(method, array(task, estimate), chi_square, fits(task, estimate[None], of_samples=False), seconds)
 
 
-def posterior(task: Task, prior: Prior, plan: Plan) -> Result:
-    """Draws from the posterior and their statistics."""
+def posterior(task: Task, prior: Prior, plan: Plan, told: dict[str, Any]) -> Result:
+    """Draws from the posterior and their statistics; `told` is what `cli.labelling` makes of a label."""
     import recon
 
     wrong = refusing("E-METHOD", "these settings cannot work", f"--method {plan.method}", USAGE)
     with bar("sampling") as progress, wrong:
-        drawn = recon.reconstruct(task.measurement, prior, **asdict(plan), progress=progress)
+        drawn = recon.reconstruct(task.measurement, prior, **asdict(plan), **told, progress=progress)
     several = plan.samples > 1
     return Result(
         plan.method,

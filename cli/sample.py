@@ -17,21 +17,28 @@ Count = Annotated[int, typer.Option("-n", "--count", min=1, max=4096, help="How 
 
 def sample(
     output: o.Output, prior: o.Prior = None, count: Count = 16, steps: o.Steps = None,
-    step: Step = "ancestral", seed: o.Seed = 0, device: o.Device = None, overwrite: o.Overwrite = False,
+    step: Step = "ancestral", label: o.Label = None, label_weight: o.LabelWeight = 1.0,
+    classifier: o.Classifier = None, seed: o.Seed = 0, device: o.Device = None, overwrite: o.Overwrite = False,
     json: o.Json = False, config: o.Config = None,
 ) -> None:
     """Draw images from a prior: what it has learnt, before any data.
 
-    Example: recon sample --prior headct-64 -n 16 -o samples/
+    Examples:
+
+    recon sample --prior headct-64 -n 16 -o samples/
+
+    recon sample --prior digits-32 --label 7 -o sevens/
     """
-    from cli import fit, pictures, priors, restore, spec
+    from cli import fit, labelling, pictures, priors, restore, spec
     from cli import output as out
     from cli.progress import bar
     from cli.run_record import Run, save, show
 
     path, step = priors.find(prior), spec.known("step", step, list(catalogue.SOLVERS))
-    run = Run("sample", {"prior": prior, "count": count, "step": step, "seed": seed, "output": output})
-    with out.folder(output, overwrite, [path, config]) as folder, run.hearing():
+    run = Run("sample", {
+        "prior": prior, "count": count, "step": step, "label": label, "label_weight": label_weight,
+        "classifier": classifier, "seed": seed, "output": output})
+    with out.folder(output, overwrite, [path, classifier, config]) as folder, run.hearing():
         import data
         import recon
         from recon.presets import DEFAULT_STEPS
@@ -39,9 +46,10 @@ def sample(
         run.hash_inputs([path])
         steps, device = steps or DEFAULT_STEPS, restore.choose_device(device)
         network = priors.load(path, device)
+        told = labelling.asked(label, label_weight, classifier, network)
         run.begin(steps=steps, device=device, trained_on=priors.facts(network.header).get("trained on"))
         with run.clock("sampling"), bar("sampling") as progress:
-            images = recon.sample_prior(network, count, steps, seed, progress=progress, step=step).numpy()
+            images = recon.sample_prior(network, count, steps, seed, progress=progress, step=step, **told).numpy()
         sheet = pictures.grid(images, round(count**0.5))
         sheet = pictures.image("samples", "Samples", sheet, fit.value_range(network), network.unit)
         sheet.save(folder)

@@ -4,7 +4,13 @@ from recon import metrics
 from recon.analytic import GaussianPrior, MixturePrior
 from recon.checkpoint import bundled_priors, load_prior, save_prior
 from recon.classical import CLASSICAL
-from recon.classifier import Classifier, load_classifier, save_classifier, train_classifier
+from recon.classifier import (
+    Classifier,
+    bundled_classifiers,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
 from recon.density import Density, decode, encode, log_density
 from recon.likelihood import Measurement
 from recon.posterior import Posterior
@@ -36,6 +42,7 @@ __all__ = [
     "SubVP",
     "TrainConfig",
     "Units",
+    "bundled_classifiers",
     "bundled_priors",
     "decode",
     "encode",

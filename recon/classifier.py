@@ -18,6 +18,8 @@ from recon.checkpoint import read_tensors, write_tensors
 from recon.networks import NETWORKS
 from recon.prior import Prior, per_item
 
+BUNDLED = Path(__file__).resolve().parent.parent / "data" / "classifiers"
+
 
 class Classifier(nn.Module):
     """log p(label | x) at a noise level; x (B, C, H, W) in the prior's normalised units.
@@ -102,9 +104,15 @@ def save_classifier(path: str | Path, classifier: Classifier) -> None:
     write_tensors(Path(path), tensors, {**classifier.header, "kind": "classifier", "data_std": classifier.data_std})
 
 
-def load_classifier(path: str | Path) -> Classifier:
-    """Read what `save_classifier` wrote; ValueError where the file is altered or something else."""
-    tensors, header = read_tensors(Path(path))
+def bundled_classifiers() -> dict[str, Path]:
+    """Names and files of the classifiers that come with the package."""
+    return {path.stem: path for path in sorted(BUNDLED.glob("*.safetensors"))}
+
+
+def load_classifier(name: str | Path) -> Classifier:
+    """A classifier by its bundled name or its file; ValueError where the file is altered or something else."""
+    path = bundled_classifiers().get(str(name), Path(name))
+    tensors, header = read_tensors(path)
     if header.get("kind") != "classifier":
         raise ValueError(f"got {path}, which is no classifier; expected a file of `save_classifier`")
     arguments = header["network"]["arguments"]
