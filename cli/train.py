@@ -3,58 +3,57 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated, Literal
-
-import typer
+from functools import partial
 
 from cli import options as o
-
-Images = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images, or HDF5 with `images`.")]
-Sde = Annotated[Literal["vp", "ve", "subvp"] | None, typer.Option(help="Diffusion process; default vp.")]
-Size = Annotated[int | None, typer.Option(min=8, help="Resize square images to SIZE x SIZE.")]
-Hours = Annotated[float | None, typer.Option(help="Stop after this long.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")]
-Name = Annotated[str | None, typer.Option(help="Name in the prior's header; default: the output folder's.")]
-Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of the run.", rich_help_panel=o.RUNNING)]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue an earlier run in the same folder.")]
-Settings = Annotated[
-    Path | None, typer.Option(help="TOML file of training settings; flags win.", rich_help_panel=o.RUNNING)]
+from cli import training_flags as f
 
 
 def train(
-    images: Images, output: o.Output, sde: Sde = None, size: Size = None, hours: Hours = None,
-    steps: Steps = None, name: Name = None, batch_size: o.BatchSize = None, seed: Seed = None,
-    to_gray: o.ToGray = False, max_pixels: o.MaxPixels = o.MANY, resume: Resume = False,
-    overwrite: o.Overwrite = False, json: o.Json = False, config: Settings = None,
+    images: f.Images, output: o.Output, sde: f.Sde = None, size: f.Size = None, hours: f.Hours = None,
+    steps: f.Steps = None, name: f.Name = None, value_range: f.Range = None, clip: f.Clip = False,
+    unit: f.Unit = None, rescale: f.Rescale = None, batch_size: o.BatchSize = None, seed: f.Seed = None,
+    to_gray: o.ToGray = False, max_pixels: o.MaxPixels = o.MANY, resume: f.Resume = False,
+    tensorboard: f.TensorBoard = False, overwrite: o.Overwrite = False, json: o.Json = False, config: f.Settings = None,
 ) -> None:
-    """Train a prior on images: writes prior.safetensors, a log, and a state to resume from.
+    """Train a prior on images: writes prior.safetensors, a log, pictures of its progress, and a state to resume from.
 
-    Example: recon train data/ -o prior/ --sde vp --size 64 --hours 1
+    Examples: recon train photos/ -o prior/ --size 64 --hours 1,
+    recon train dicom/ -o ct/ --range -1000:1000 --clip, torchrun --nproc-per-node 2 -m cli train data.h5 -o prior/
     """
-    from cli import dataset, signals, training
+    from cli import board, dataset, signals, team, training, values
     from cli import output as out
     from cli.progress import bar
     from cli.run_record import Run, save, show
+    from cli.watching import Watch
 
     flags = {"sde": sde, "hours": hours, "steps": steps, "batch_size": batch_size, "seed": seed}
-    settings, own = training.settings(config, {**flags, "size": size, "name": name})
-    run = Run("train", {"data": images, **own, **settings.model_dump(), "resume": resume, "output": output})
-    with out.claimed(output, overwrite, [images, config], resume=resume) as folder, run.hearing():
-        multiple = training.multiple(settings, config)
-        if own.get("size") is not None:
-            training.refuse_size(own["size"], multiple, "--size")
-        found = dataset.load(images, own.get("size"), to_gray, max_pixels, run)
-        training.refuse_images(found, multiple)
-        run.begin()
-        print("\n".join(dataset.lines(found)), file=sys.stderr)
-        with signals.noticed() as interrupted, run.clock("training"), bar("training") as advance:
-            path = training.start(
-                found, settings, folder, own.get("name", output.name), resume, training.shown(advance), interrupted
-            )
-            if interrupted():
-                run.note("stopped after a checkpoint; the same command with --resume goes on from there")
-        names = [path.name, "log.jsonl", "state.safetensors", "run.json"]
-        record = run.record(data=found.provenance, outputs=names)
-        save(folder, record)
-    show(record, json, [path])
+    asked = {"size": size, "name": name, "range": value_range, "unit": unit, "rescale": rescale}
+    asked |= {"clip": clip or None, "tensorboard": tensorboard or None}
+    with team.following():
+        settings, own = training.settings(config, {**flags, **asked})
+        run = Run("train", {"data": images, **own, **settings.model_dump(), "resume": resume, "output": output})
+        multiple = partial(training.multiple, settings, config)
+        claim = out.claimed(output, overwrite, [images, config], resume=resume)
+        with team.output(output, claim) as folder, run.hearing():
+            if own.get("tensorboard"):
+                board.refuse_missing()
+            if own.get("size") is not None:
+                training.refuse_size(own["size"], multiple(own["size"]), "--size")
+            reading = dataset.Reading(own.get("size"), settings.crop, to_gray, max_pixels, values.stated(own))
+            found = dataset.load(images, reading, multiple, config is None, run)
+            training.refuse_images(found, settings.crop, multiple(min(found.training.shape[2:])))
+            settings, told = training.resolved(settings, config, flags, found)
+            print("\n".join([*dataset.lines(found), *told]), file=sys.stderr)
+            run.begin(**settings.model_dump())
+            with signals.noticed() as interrupted, run.clock("training"), bar("training") as advance:
+                watch = Watch(folder, found, settings.save_minutes, own.get("tensorboard", False), advance, run)
+                path = training.start(found, settings, folder, own.get("name", output.name), resume, watch, interrupted)
+                if interrupted():
+                    run.note("stopped after a checkpoint; the same command with --resume goes on from there")
+            names = [path.name, "log.jsonl", "state.safetensors", *watch.files, "run.json"]
+            results = {"data": found.provenance, "fingerprint": found.fingerprint, "skipped_steps": watch.skipped}
+            record = run.record(**results, outputs=names)
+            if team.leads():
+                save(folder, record)
+        show(record, json, [path])

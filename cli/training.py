@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cli import config as files
-from cli.dataset import Dataset
-from cli.errors import INPUT, USAGE, refusing, usage
-from cli.progress import Advance
+from cli import suggest
+from cli.dataset import Dataset, suggested
+from cli.errors import INPUT, NUMERICAL, USAGE, refusing, usage
+from cli.team import leads
 from data.errors import InputRefused
 
 if TYPE_CHECKING:
-    from recon import TrainConfig
+    from torch import Tensor
 
-OWN = ("size", "name")  # settings of the command that the library does not have
+    from cli.watching import Watch
+    from recon import TrainConfig, Units
+
+OWN = ("size", "name", "range", "clip", "unit", "rescale", "tensorboard")  # settings that the library does not have
 
 
 def settings(path: Path | None, flags: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any]]:
@@ -40,11 +44,15 @@ def settings(path: Path | None, flags: dict[str, Any]) -> tuple[TrainConfig, dic
         ) from error
 
 
-def multiple(chosen: TrainConfig, path: Path | None) -> int:
-    """The number that height and width of the images must be multiples of; a network of these settings is asked."""
+def multiple(chosen: TrainConfig, path: Path | None, size: int) -> int:
+    """The number that height and width must be multiples of: of the network of the settings, which is asked, or without
+    a file of settings of the one that is suggested for images of this size.
+    """
     from recon.networks import NETWORKS
 
     parts = {key: getattr(chosen, key) for key in ("widths", "blocks", "attention", "unshuffle", "dropout")}
+    if path is None:
+        parts |= {key: value for key, value in suggest.network(size).items() if key in parts}
     where = str(path or "default settings")
     with refusing("E-USAGE", "no such network", where, USAGE, "mend it in the --config file"):
         return NETWORKS["unet"](channels=1, **parts).multiple
@@ -59,17 +67,41 @@ def refuse_size(size: Any, multiple: int, where: str) -> None:
     raise usage("the network cannot take this size", where, f"{size}", expected, f"--size {nearest}")
 
 
-def refuse_images(found: Dataset, multiple: int) -> None:
+def refuse_images(found: Dataset, crop: int | None, multiple: int) -> None:
     """Refuses images that would fail only after the training has begun, or teach nothing."""
     where, images = found.provenance["data"], found.training
-    if found.unit != "[0,1]":
-        fix = "store them as 8-bit or 16-bit images"
-        raise usage("training images need a known range", where, f"unit {found.unit}", "8 or 16-bit images", fix)
-    for size in images.shape[2:]:
+    for size in images.shape[2:] if crop is None else (crop,):
         refuse_size(size, multiple, where)
     if all(np.array_equal(image, images[0]) for image in images[1:]):
         count, fix = f"{len(images)} equal ones", "check that these are the images you meant"
         raise InputRefused("E-VALUES", "all pictures are equal", where, count, "different pictures", fix)
+
+
+def resolved(
+    chosen: TrainConfig, path: Path | None, flags: dict[str, Any], found: Dataset
+) -> tuple[TrainConfig, list[str]]:
+    """The settings; without a file those that the images suggest where no flag says otherwise, and a line on them."""
+    if path is not None:
+        return chosen, []
+    suggestions = {key: value for key, value in suggested(found).items() if flags.get(key) is None}
+    shown = ", ".join(f"{key} {value}" for key, value in suggestions.items())
+    return settings(None, {**suggestions, **flags})[0], [f"chosen   {shown} (defaults chosen from the data)"]
+
+
+def units(found: Dataset) -> Units:
+    """The units of the prior: value = scale * x + shift maps -1 .. 1 to the range of the images."""
+    from recon import Units
+
+    return Units((found.high - found.low) / 2, (found.high + found.low) / 2, found.unit, found.spacing_mm)
+
+
+def tensor(images: np.ndarray, found: Dataset) -> Tensor:
+    """Images as the library takes them: 8 bits as they are, others as values."""
+    import torch
+
+    if found.value_max == 1 and images.dtype in (np.int16, np.float32):
+        return torch.from_numpy(images)
+    return torch.from_numpy(images.astype(np.float32) / np.float32(found.value_max))
 
 
 def start(
@@ -78,7 +110,7 @@ def start(
     folder: Path,
     name: str,
     resume: bool,
-    progress: Callable | None,
+    watch: Watch,
     interrupted: Callable[[], bool],
 ) -> Path:
     """Runs the training and returns the prior's file."""
@@ -86,34 +118,34 @@ def start(
 
     import recon
 
-    training, validation = (torch.from_numpy(part) for part in (found.training, found.validation))
-    if training.dtype != torch.uint8:
-        training, validation = (part.float() / found.value_max for part in (training, validation))
-    with refusing(
-        "E-RESUME" if resume else "E-TRAIN", "training cannot start", str(folder), INPUT if resume else USAGE
-    ):
-        return recon.train(
-            training,
-            validation,
-            chosen,
-            folder,
-            name=name,
-            provenance=found.provenance,
-            resume=resume,
-            progress=progress,
-            interrupted=interrupted,
-        )
+    if leads() and not resume:
+        afresh(folder)
+
+    plain = found.training.dtype == np.uint8 and (found.low, found.high, found.spacing_mm) == (0.0, 1.0, None)
+    parts = [torch.from_numpy(part) if plain else tensor(part, found) for part in (found.training, found.validation)]
+    code, exit_code = ("E-RESUME", INPUT) if resume else ("E-TRAIN", USAGE)
+    try:
+        with refusing(code, "training cannot start", str(folder), exit_code):
+            return recon.train(
+                *parts,
+                chosen,
+                folder,
+                units=None if plain else units(found),
+                name=name,
+                provenance=found.provenance,
+                resume=resume,
+                progress=watch.step,
+                interrupted=interrupted,
+                written=watch.saved,
+            )
+    except FloatingPointError as error:
+        found = str(error).split(";")[0].removeprefix("got ")
+        fix = "a lower learning_rate in --config; the last saved state and prior are kept"
+        raise InputRefused("E-DIVERGED", "the training left the finite numbers", str(folder / "log.jsonl"), found,
+                           "finite losses", fix, NUMERICAL) from error  # fmt: skip
 
 
-def shown(advance: Advance | None) -> Callable[[dict], None] | None:
-    """What the library tells after each step as progress: the share that is done, with the smoothed loss."""
-    if advance is None:
-        return None
-    smooth = 0.0
-
-    def told(state: dict) -> None:
-        nonlocal smooth
-        smooth += (state["loss"] - smooth) * max(0.01, 1 / state["step"])
-        advance(state["fraction"], f"step {state['step']}  loss {smooth:.4f}")
-
-    return told
+def afresh(folder: Path) -> None:
+    """Removes the log and the state of an earlier run that is replaced: no resume may take them for this one's."""
+    for name in ("log.jsonl", "state.safetensors"):
+        (folder / name).unlink(missing_ok=True)

@@ -368,8 +368,8 @@ def test_18_only_what_exists_is_advised(refused, tiny, scan, tmp_path):
     ("words", "side", "fix"),
     [
         (["--size", 60], 64, "--size 64"),
-        (["--size", 9], 64, "--size 16"),
-        ([], 60, "--size 64"),
+        (["--size", 9], 64, "--size 8"),
+        (["--size", 120], 200, "--size 128"),
         (["--config", "t.toml"], 64, "a multiple of 16"),
     ],
 )
