@@ -11,7 +11,7 @@ from recon.classifier import (
     save_classifier,
     train_classifier,
 )
-from recon.density import Density, decode, encode, log_density
+from recon.density import Density, decode, dequantised, encode, log_density, log_density_bound
 from recon.likelihood import Measurement
 from recon.posterior import Posterior
 from recon.presets import METHODS
@@ -21,6 +21,7 @@ from recon.sampling import Method, sample
 from recon.sde import SDE, SDES, VE, VP, SubVP
 from recon.steps import STEPS
 from recon.training import TrainConfig, train
+from recon.typicality import Band, Typicality, add_band, judge, measure_band
 
 __all__ = [
     "CLASSICAL",
@@ -30,6 +31,7 @@ __all__ = [
     "STEPS",
     "VE",
     "VP",
+    "Band",
     "Classifier",
     "Density",
     "GaussianPrior",
@@ -41,14 +43,20 @@ __all__ = [
     "ScorePrior",
     "SubVP",
     "TrainConfig",
+    "Typicality",
     "Units",
+    "add_band",
     "bundled_classifiers",
     "bundled_priors",
     "decode",
+    "dequantised",
     "encode",
+    "judge",
     "load_classifier",
     "load_prior",
     "log_density",
+    "log_density_bound",
+    "measure_band",
     "metrics",
     "reconstruct",
     "sample",

@@ -33,6 +33,7 @@ from recon.prior import ScorePrior, Units, per_item
 from recon.sde import SDE, SDES
 from recon.spectrum import measure
 from recon.training_state import append, restore, save, skipped_steps
+from recon.typicality import FEWEST_IMAGES, measure_band
 
 BANDS = (0.01, 0.05, 0.2, 0.8, 3.0, 10.0)  # edges of the noise levels that validation reports, normalised units
 MOST_SKIPPED = 0.01  # share of the steps that may give no finite loss (five of them in any case)
@@ -325,6 +326,8 @@ def _loop(
             with torch.no_grad():
                 spectrum = measure(averaged.denoise, some, 0.02 * averaged.data_std, 6 * averaged.spread)
             averaged.header["error_spectrum"] = asdict(spectrum)
+            if len(held) >= FEWEST_IMAGES:
+                averaged.header["typicality"] = asdict(measure_band(averaged, held))
         keep()
         save_prior(out / "prior.safetensors", averaged)
         entry = {"step": step, "seconds": round(seconds, 1), "final": final, "validation": losses}

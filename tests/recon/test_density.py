@@ -9,7 +9,7 @@ import torch
 from law import relative, spectrum
 
 import recon
-from recon.density import decode, encode, log_density
+from recon.density import decode, dequantised, encode, log_density, log_density_bound
 from recon.ode import rk45
 from recon.prior import Units
 
@@ -79,8 +79,13 @@ def test_probes_are_unbiased_and_their_standard_error_is_right():
 def test_an_image_is_independent_of_those_beside_it():
     prior = recon.GaussianPrior(torch.zeros(1, 4, 6, dtype=torch.float64), spectrum(4, 6))
     x = prior.sample(draw(3, 1, 4, 6))
-    whole, alone = log_density(prior, x, probes=2), log_density(prior, x[:1], probes=2)
-    assert float((whole.nats[0] - alone.nats[0]).abs()) < 1e-9
+    whole, alone = log_density(prior, x, probes=2), log_density(prior, x[1:2], probes=2, first=1)
+    assert float((whole.nats[1] - alone.nats[0]).abs()) < 1e-9
+
+
+def test_one_probe_has_no_standard_error():
+    prior = recon.GaussianPrior(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+    assert log_density(prior, torch.zeros(2, 2, dtype=torch.float64), probes=1).standard_error.isnan().all()
 
 
 def test_bits_per_dimension_of_a_uniform_like_density():
@@ -89,6 +94,47 @@ def test_bits_per_dimension_of_a_uniform_like_density():
     found = log_density(prior, torch.zeros(1, 2, dtype=torch.float64), probes=None, rtol=1e-6, atol=1e-6)
     expected = (math.log(2 * math.pi) / 2 + math.log(255)) / math.log(2)
     assert float(found.bits_per_dimension(1 / 255)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_bound_is_the_entropy_on_average_and_below_the_density():
+    """With the exact denoiser the bound is tight on average: E_x is minus the entropy of N(m, C + sigma_min^2)."""
+    shape, sde, units = (1, 4, 6), recon.VE(0.05, 300.0), Units(2.5, -1.0)
+    prior = recon.GaussianPrior(torch.zeros(shape, dtype=torch.float64), spectrum(4, 6), sde, units)
+    x, n = prior.sample(draw(500, *shape)), 24
+    bound = log_density_bound(prior, prior.to_value(x), levels=60)
+    total = prior.covariance.eigenvalues + prior.sde.sigma_min**2
+    entropy = 0.5 * float((2 * math.pi * math.e * total).log().sum()) + n * math.log(units.scale)
+    scatter = float(bound.std() / math.sqrt(len(x)))
+    assert scatter < 0.3 and abs(float(bound.mean()) + entropy) < 4 * scatter
+    noisy = x + prior.sde.sigma_min * draw(*x.shape, seed=1)
+    density = prior.log_density(noisy, prior.sde.sigma_min) - n * math.log(units.scale)
+    coarse = log_density_bound(prior, prior.to_value(x))  # twelve levels: trapezoids of a falling curve add
+    assert -0.15 * n < float((coarse - density).mean()) < 3 * scatter
+
+
+def test_a_worse_denoiser_has_a_lower_bound():
+    prior = recon.GaussianPrior(torch.zeros(1, 4, 6, dtype=torch.float64), spectrum(4, 6))
+    x, exact = prior.sample(draw(50, 1, 4, 6)), prior.denoise
+    best = log_density_bound(prior, x)
+    prior.denoise = lambda x, sigma: 0.8 * exact(x, sigma)
+    assert float(log_density_bound(prior, x).mean()) < float(best.mean()) - 1
+
+
+def test_bound_of_an_image_depends_on_its_number_and_not_on_its_batch():
+    prior = recon.GaussianPrior(torch.zeros(1, 4, 6, dtype=torch.float64), spectrum(4, 6))
+    x = prior.sample(draw(3, 1, 4, 6))
+    whole = log_density_bound(prior, x)
+    assert torch.allclose(log_density_bound(prior, x[2:], first=2)[0], whole[2], rtol=1e-12)
+    assert not torch.allclose(log_density_bound(prior, x[2:])[0], whole[2], rtol=1e-3)
+
+
+def test_dequantising_noise_is_uniform_in_one_step():
+    values = torch.full((3, 1, 64, 64), 0.4, dtype=torch.float64)
+    apart = (dequantised(values, 0.1) - values) / 0.1
+    assert float(apart.abs().max()) <= 0.5
+    counts = torch.histc(apart, 10, -0.5, 0.5)
+    assert float((counts / counts.mean() - 1).abs().max()) < 4 * math.sqrt(10 / apart.numel())
+    assert torch.equal(dequantised(values[1:2], 0.1, first=1)[0], dequantised(values, 0.1)[1])
 
 
 def test_encoding_and_back():
@@ -106,3 +152,8 @@ def test_encoding_and_back():
 def test_wrong_arguments_are_refused(shape, probes, words):
     with pytest.raises(ValueError, match=words):
         log_density(mixture(), torch.zeros(shape), probes)
+
+
+def test_a_ladder_of_one_level_is_refused():
+    with pytest.raises(ValueError, match="at least 2, the ends of the ladder"):
+        log_density_bound(mixture(), torch.zeros(1, 2), levels=1)
