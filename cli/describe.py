@@ -105,8 +105,8 @@ def files(path: Path) -> dict[str, dict[str, str]]:
     """What a file is, and what would be done with it; for a folder of ours, the files in it that matter."""
     if not path.is_dir():
         return {str(path): file(path)}
-    if (path / "prior.safetensors").exists():
-        return {str(path): prior(path / "prior.safetensors")}
+    if (path / "prior.safetensors").exists() or data.is_model_folder(path):
+        return {str(path): prior(data.prior_path(path))}
     inside = {str(path / name): result(found) for name, found in data.result_files(path).items()}
     return inside or {str(path): images(path, "folder")}
 

@@ -12,6 +12,7 @@ MODULES = {
     "checks": ("check_range",),
     "datasets": ("has_subsets", "image_sizes", "read_images"),
     "errors": ("InputRefused",),
+    "foreign": ("is_model_folder",),
     "image_set": ("ImageSet", "fingerprint"),
     "images": ("MAX_PIXELS",),
     "kinds": ("sniff",),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputRefused, first_line
+from data.foreign import is_model_folder, model_header, model_weights
 from data.kinds import DANGEROUS, describe, sniff
 from data.paths import existing_file, nearest
 
@@ -33,7 +34,7 @@ def bundled_priors() -> dict[str, Path]:
 
 
 def prior_path(name: str | os.PathLike[str]) -> Path:
-    """The file of a prior: a bundled name, a file, or the folder that a training run wrote.
+    """The file of a prior: a bundled name, a file, the folder that a training run wrote, or one of diffusers.
 
     Raises:
         InputRefused: E-PRIOR when a name is not known (the nearest are given); E-FILE for a path to nowhere.
@@ -42,6 +43,8 @@ def prior_path(name: str | os.PathLike[str]) -> Path:
     if str(name) in bundled:
         return bundled[str(name)]
     if path.is_dir():
+        if is_model_folder(path):
+            return model_weights(path)
         return existing_file(path / "prior.safetensors")
     if path.exists() or path.suffix or len(path.parts) > 1:
         return existing_file(path)
@@ -80,6 +83,8 @@ def prior_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise refused(
             path, describe(kind, path), "a safetensors file", "check that this is the prior you meant"
         )
+    if path.name.startswith("diffusion_pytorch_model") and (path.parent / "config.json").exists():
+        return model_header(path.parent)
     header = stored_header(path)
     missing = [key for key in KEYS if key not in header]
     if missing:

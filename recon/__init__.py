@@ -12,13 +12,15 @@ from recon.classifier import (
     train_classifier,
 )
 from recon.density import Density, decode, dequantised, encode, log_density, log_density_bound
+from recon.export import export_diffusers
+from recon.foreign import load_diffusers
 from recon.likelihood import Measurement
 from recon.posterior import Posterior
 from recon.presets import METHODS
 from recon.prior import Prior, ScorePrior, Units
 from recon.reconstruct import reconstruct, sample_prior
 from recon.sampling import Method, sample
-from recon.sde import SDE, SDES, VE, VP, SubVP
+from recon.sde import SDE, SDES, VE, VP, Discrete, SubVP
 from recon.steps import STEPS
 from recon.training import TrainConfig, train
 from recon.typicality import Band, Typicality, add_band, judge, measure_band
@@ -34,6 +36,7 @@ __all__ = [
     "Band",
     "Classifier",
     "Density",
+    "Discrete",
     "GaussianPrior",
     "Measurement",
     "Method",
@@ -51,8 +54,10 @@ __all__ = [
     "decode",
     "dequantised",
     "encode",
+    "export_diffusers",
     "judge",
     "load_classifier",
+    "load_diffusers",
     "load_prior",
     "log_density",
     "log_density_bound",

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from recon.foreign import diffusers_folder, load_diffusers
 from recon.networks import NETWORKS
 from recon.prior import Prior, ScorePrior, Units
 from recon.sde import SDES
@@ -127,16 +128,20 @@ def bundled_priors() -> dict[str, Path]:
 def load_prior(name: str | Path, device: torch.device | str = "cpu") -> Prior:
     """A prior by its bundled name, its file, or the folder that `recon train` wrote; ready to use, not training.
 
+    A folder of the library diffusers is one too, see `recon.foreign.load_diffusers`, which takes more settings.
+
     Raises:
         FileNotFoundError: there is no such prior; the message lists the bundled names.
         ValueError: the file is altered, truncated, of another kind, or does not fit the network it names.
     """
     path = bundled_priors().get(str(name), Path(name))
+    if (foreign := diffusers_folder(path)) is not None:
+        return load_diffusers(foreign).to(device)
     path = path / "prior.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(
-            f"got prior {str(name)!r}; expected a file, a folder with prior.safetensors, or one of "
-            f"{sorted(bundled_priors())}"
+            f"got prior {str(name)!r}; expected a file, a folder with prior.safetensors or of diffusers, or one "
+            f"of {sorted(bundled_priors())}"
         )
     if path.suffix != ".safetensors":
         raise ValueError(f"got {path}; expected a .safetensors file; other formats can execute code and are not opened")

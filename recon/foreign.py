@@ -12,6 +12,7 @@ Such a model lives in [-1, 1], so its values are taken to be in [0,1]. It become
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from torch import Tensor
 from recon.diffusers_network import DiffusersNetwork, preconditioning
 from recon.prior import ScorePrior, Units
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS, PATTERN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model*.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 MOST_TEXT = 10**7  # bytes of a configuration
 DATA_STD = 0.5  # of images in [-1, 1], where the scheduler says nothing: Karras et al., 2022, table 1
@@ -34,9 +35,9 @@ OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_o
 def diffusers_folder(path: Path) -> Path | None:
     """The folder of the diffusers model that a path names, itself or its weights; None where it names none."""
     if path.is_dir():
-        inside = ("unet", "config.json", "model_index.json")
-        return path if any((path / name).exists() for name in inside) else None
-    if path.suffix == ".safetensors" and (path.parent / "config.json").is_file():
+        here = any((path / name).exists() for name in ("unet", "config.json", "model_index.json"))
+        return path if here and not (path / "prior.safetensors").exists() else None
+    if path.match(PATTERN) and (path.parent / "config.json").is_file():
         return path.parent.parent if path.parent.name == "unet" else path.parent
     return None
 
@@ -67,6 +68,8 @@ def load_diffusers(folder: str | Path, data_std: float | None = None, units: Uni
         )
     scheduler = _read(next(filter(Path.is_file, _places(folder)), _places(folder)[0]))
     told, arguments = preconditioning(scheduler), {"unet": model, "scheduler": scheduler}
+    if data_std is not None and not 0 < data_std < math.inf:
+        raise ValueError(f"got data_std={data_std}; expected a positive number, about 0.5; leave it out")
     if told.predicts == "edm" and data_std not in (None, told.input_std):
         raise ValueError(
             f"got data_std={data_std} for {folder}; expected {told.input_std}, which its network was trained with; "
@@ -120,7 +123,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _weights(folder: Path) -> dict[str, Tensor]:
     """The tensors of the folder's one safetensors file."""
-    found = [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else sorted(folder.glob("*.safetensors"))
+    found = [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else sorted(folder.glob(PATTERN))
     if not found:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         raise ValueError(
@@ -130,7 +133,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         )  # fmt: skip
     if len(found) > 1:
         raise ValueError(
-            f"got {folder} with {len(found)} safetensors files, none named {WEIGHTS}; expected one file of weights; "
+            f"got {folder} with {len(found)} files of weights, none named {WEIGHTS}; expected one; "
             "join its parts or keep one variant"
         )
     try:
