@@ -129,11 +129,28 @@ class MixturePrior(Prior):
 
     def log_components(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """log w_k N(x; mean_k, C_k + sigma^2), shape (B, K)."""
+        if self._at_once(x, sigma):
+            return self._log_middle(x, sigma)[:, None] + self._log_shares(x, sigma)
         logs = [
             weight.log() + _log_normal(covariance.modes(x - mean), covariance.eigenvalues, sigma)
             for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True)
         ]
         return torch.stack(logs, dim=1)
+
+    def _at_once(self, x: Tensor, sigma: Tensor | float) -> bool:
+        """Whether components are told apart by matrix products, which float32 would be too coarse for."""
+        same = all(covariance is self.covariances[0] for covariance in self.covariances)
+        return same and torch.as_tensor(sigma).ndim == 0 and x.dtype == torch.float64
+
+    def _log_middle(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        covariance = self.covariances[0]
+        return _log_normal(covariance.modes(x - self.mean), covariance.eigenvalues, sigma)
+
+    def _log_shares(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """log w_k - |m_k|^2 / 2 + <x - mean, m_k> in the metric (C + sigma^2)^-1, m_k = mean_k - mean: (B, K)."""
+        apart, covariance = self.means - self.mean, self.covariances[0]
+        inner = covariance.filter(apart, 1 / (covariance.eigenvalues + float(sigma) ** 2)).flatten(1)
+        return self.weights.log() - 0.5 * (apart.flatten(1) * inner).sum(1) + (x - self.mean).flatten(1) @ inner.T
 
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """log p_sigma(x) in nats, shape (B,)."""
@@ -143,6 +160,12 @@ class MixturePrior(Prior):
         return self.mean[None]
 
     def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        if self._at_once(x, sigma):
+            covariance = self.covariances[0]
+            gains = _gains(covariance.eigenvalues, torch.as_tensor(sigma, dtype=x.dtype, device=x.device))
+            rest = (self.means - covariance.filter(self.means, gains)).flatten(1)
+            middle = self._log_shares(x, sigma).softmax(1) @ rest
+            return covariance.filter(x, gains) + middle.reshape(x.shape)
         responsibilities = self.log_components(x, sigma).softmax(1)
         s = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
         result = torch.zeros_like(x)
