@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cli.watching import Watch
     from recon import TrainConfig, Units
 
+UNFINISHED = (".prior.safetensors.*", ".state.safetensors.*", ".*.png")  # files that were still being written
 OWN = ("size", "name", "range", "clip", "unit", "rescale", "tensorboard")  # settings that the library does not have
 
 
@@ -118,8 +119,8 @@ def start(
 
     import recon
 
-    if leads() and not resume:
-        afresh(folder)
+    if leads():
+        tidied(folder, resume)
 
     plain = found.training.dtype == np.uint8 and (found.low, found.high, found.spacing_mm) == (0.0, 1.0, None)
     parts = [torch.from_numpy(part) if plain else tensor(part, found) for part in (found.training, found.validation)]
@@ -145,7 +146,11 @@ def start(
                            "finite losses", fix, NUMERICAL) from error  # fmt: skip
 
 
-def afresh(folder: Path) -> None:
-    """Removes the log and the state of an earlier run that is replaced: no resume may take them for this one's."""
-    for name in ("log.jsonl", "state.safetensors"):
-        (folder / name).unlink(missing_ok=True)
+def tidied(folder: Path, resume: bool) -> None:
+    """Removes what a run that was killed while saving has left, and, unless it goes on, its log and its state: no
+    resume may take them for those of the run that replaces it.
+    """
+    earlier = () if resume else ("log.jsonl", "state.safetensors")
+    parts = [path for pattern in UNFINISHED for path in folder.glob(pattern)]
+    for path in [*parts, *(folder / name for name in earlier)]:
+        path.unlink(missing_ok=True)
