@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cli.images import Pictures
 from cli.measure import Task
 from cli.priors import facts
 from cli.run_record import Run
@@ -14,6 +15,8 @@ from data.checks import OVERSHOOT, RANGES, range_remedy
 from data.errors import InputRefused
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from recon import Prior
 
 
@@ -22,12 +25,48 @@ def for_prior(task: Task, prior: Prior, where: str, run: Run) -> Task:
     check_values(task, prior, where)
     if task.unit in ("", "raw"):
         task = replace(task, unit=prior.unit)
-    size, trained = task.measurement.operator.in_shape[-2:], prior.shape[-2:]
+    size = task.measurement.operator.in_shape[-2:]
+    note_size(size, prior, run)
+    return fitted(task, fitting_size(size, prior), where, run)
+
+
+def note_size(size: tuple[int, int], prior: Prior, run: Run) -> None:
+    """Notes a size that the prior takes but has not been trained at."""
+    trained = prior.shape[-2:]
     if prior.any_size and size != trained:
         images = facts(prior.header).get("trained on", "images")
         known, found = (f"{n[0]} x {n[1]}" for n in (trained, size))
         run.note(f"prior {prior.name} was trained at {known}, not {found}, on: {images}")
-    return fitted(task, fitting_size(task.measurement.operator.in_shape[-2:], prior), where, run)
+
+
+def whole_images(pictures: Pictures, prior: Prior, where: str, run: Run) -> Tensor:
+    """Images (B, C, H, W) that the prior can judge as they are: unit, channels, range and size checked, none padded."""
+    import torch
+
+    import recon
+    from operators import OPERATORS, Gaussian
+
+    values = torch.from_numpy(pictures.values)
+    size = tuple(values.shape[-2:])
+    given = recon.Measurement(OPERATORS["identity"](shape=size), values, Gaussian(0.0))
+    check_values(Task(given, None, pictures.unit), prior, where)
+    note_size(size, prior, run)
+    if fitting_size(size, prior) != size:
+        raise refused_size(size, fitting_size(size, prior), where)
+    return values
+
+
+def refused_size(found: tuple[int, int], expected: tuple[int, int], where: str) -> InputRefused:
+    """The refusal of an image that the prior cannot take and that cannot be padded."""
+    wanted = f"{expected[0]} x {expected[1]}"
+    return InputRefused(
+        "E-SIZE",
+        "the prior cannot take images of this size",
+        where,
+        f"{found[0]} x {found[1]}",
+        wanted,
+        f"measure a picture of {wanted} (pad or crop it before), or take another prior",
+    )
 
 
 def fitted(task: Task, size: tuple[int, int], where: str, run: Run) -> Task:
@@ -47,14 +86,7 @@ def fitted(task: Task, size: tuple[int, int], where: str, run: Run) -> Task:
         return task
     name = operator.spec["name"]
     if name not in ("inpaint", "identity") or height > size[0] or width > size[1]:
-        raise InputRefused(
-            "E-SIZE",
-            "the prior cannot take images of this size",
-            where,
-            f"{height} x {width}",
-            f"{size[0]} x {size[1]}",
-            f"measure a picture of {size[0]} x {size[1]} (pad or crop it before), or take another prior",
-        )
+        raise refused_size((height, width), size, where)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     border = (left, size[1] - width - left, top, size[0] - height - top)
     seen = torch.ones(height, width, dtype=torch.bool) if name == "identity" else operator.mask

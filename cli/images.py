@@ -37,6 +37,11 @@ class Pictures:
     unit: str
     rounding: float | None
 
+    @property
+    def step(self) -> float | None:
+        """The step in which the values are stored, None where not known."""
+        return None if self.rounding is None else self.rounding * sqrt(12)
+
 
 def images(path: Path, wanted: Selection, run: Run) -> Pictures:
     """The images that are wanted; rounding to steps of 1 / n has standard deviation 1 / (n sqrt(12))."""
@@ -46,6 +51,11 @@ def images(path: Path, wanted: Selection, run: Run) -> Pictures:
     values = found.values[chosen(wanted.items, len(found.values))]
     rounding = 1 / (found.value_max * sqrt(12)) if found.value_max > 1 else None
     return Pictures((values / np.float32(found.value_max)).astype(np.float32), found.unit, rounding)
+
+
+def sources(path: Path) -> list[Path]:
+    """The files that images come from: the file, or all that a folder holds."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def chosen(items: str | None, count: int) -> slice:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import typer
 from typer.main import get_command
 
-from cli import demo, errors, evaluate, export, info, reconstruct, sample, simulate, train
+from cli import band, demo, errors, evaluate, export, info, logp, reconstruct, sample, simulate, train
 
 app = typer.Typer(
     name="recon",
@@ -45,6 +45,8 @@ for verb in (
     sample.sample,
     reconstruct.reconstruct,
     evaluate.evaluate,
+    logp.logp,
+    band.band,
     export.export,
 ):
     app.command()(verb)

@@ -16,13 +16,19 @@ DISCLAIMER = "Research use, not for diagnosis; generated structure may be absent
 
 @dataclass(frozen=True)
 class Section:
-    """One item of a report: pictures in a row, samples below, what was measured, and a judgement."""
+    """One item of a report: pictures in a row, samples below, what was measured, a judgement, and a warning or none."""
 
     title: str
     pictures: list[Picture]
     samples: list[Picture]
     facts: list[tuple[str, str]]
     verdict: Verdict
+    warning: str = ""
+
+    @property
+    def label(self) -> str:
+        """What stands beside its pictures in an overview."""
+        return "\n".join(filter(None, (self.title, self.verdict.label, self.warning)))
 
 
 def write(
@@ -49,6 +55,7 @@ def write(
         {
             "title": section.title,
             "verdict": section.verdict,
+            "warning": section.warning,
             "facts": section.facts,
             "pictures": [embed(picture, folder) for picture in section.pictures],
             "samples": [embed(picture, folder) for picture in section.samples],

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cli import methods
+from cli import likeness, methods
 from cli.errors import USAGE, refusing, usage
+from cli.likeness import Likeness
 from cli.measure import Task
 from cli.progress import bar
 from cli.scores import LEVEL
@@ -62,6 +63,7 @@ class Result:
         samples: (S, B, C, H, W), or None for a classical method, as all that follows.
         std, width: (B, C, H, W) of the samples and of their interval; None also for a single sample.
         nfe, backpropagations: network calls per sample, and gradients through them.
+        likeness: whether data and samples are like the prior's images.
     """
 
     method: str
@@ -74,6 +76,7 @@ class Result:
     width: np.ndarray | None = None
     nfe: int = 0
     backpropagations: int = 0
+    likeness: Likeness | None = None
 
 
 def choose_device(name: str | None) -> str:
@@ -124,6 +127,7 @@ def posterior(task: Task, prior: Prior, plan: Plan, told: dict[str, Any]) -> Res
         array(task, drawn.width(LEVEL)) if several else None,
         drawn.nfe,
         drawn.backpropagations,
+        likeness.of_result(task, drawn.samples, prior),
     )
 
 

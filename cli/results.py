@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import data
-from cli import pictures, report
+from cli import likeness, pictures, report
 from cli.measure import Task
 from cli.pictures import Picture
 from cli.restore import Result
@@ -65,12 +65,14 @@ class Finished:
         return [judge(fit) for fit in self.result.fits]
 
     def warn(self, run: Run) -> None:
-        """Notes the items whose data are not explained: one sentence, that of the worst."""
+        """Notes items whose data are not explained, one sentence, that of the worst; and what is unlike the prior."""
         wrong = [verdict for verdict in self.verdicts if verdict.word != GOOD]
         if wrong:
             worst = next((verdict for verdict in wrong if verdict.word == BAD), wrong[0])
             count = len(self.verdicts)
             run.note(f"{self.title}: " + (f"{len(wrong)} of {count} items, " if count > 1 else "") + worst.text)
+        for text in self.result.likeness.warnings(self.title) if self.result.likeness else []:
+            run.note(text)
 
     def score(self) -> Scores:
         """Scores of the estimate and of the rivals by title, where the truth is known; else nothing."""
@@ -136,6 +138,8 @@ def facts(done: Finished, item: int, measured: dict[str, float] | None) -> list[
     own = result.fits[item]
     relative = "" if own.peak is None else f"{own.peak:.1f} times the noise, "
     rows.append(("largest residual", f"{relative}{100 * own.misfit:.2g} % of the data's range ({own.place})"))
+    if result.likeness is not None:
+        rows.append(("likeness to the prior's images", result.likeness.text(item)))
     if measured:
         closeness = f"{measured['psnr']:.2f} dB, {measured['ssim']:.3f}"
         rows.append(("PSNR, SSIM", f"{closeness} (data range {done.data_range:g})"))
@@ -171,7 +175,8 @@ def sections(done: Finished, judged: Scores, run: Run) -> list[report.Section]:
         shown, samples = item_pictures(done, judged, item, prefix)
         title = f"{done.title}, item {item}" if count > 1 else done.title
         rows = facts(done, item, judged[done.headline]["items"][item] if judged else None)
-        found.append(report.Section(title, shown, samples, rows, verdict))
+        warning = done.result.likeness is not None and done.result.likeness.unusual(item)
+        found.append(report.Section(title, shown, samples, rows, verdict, likeness.LABEL if warning else ""))
     return found
 
 
@@ -194,7 +199,7 @@ def publish(
         outcomes[done.name or "result"] = outcome(done, judged)
     figures = [part.pictures + part.samples for part in parts]
     rows = [[p for p in row if not p.name.endswith("std")][:OVERVIEW] for row in figures]
-    pictures.overview(folder / "overview.png", [f"{part.title}\n{part.verdict.label}" for part in parts], rows)
+    pictures.overview(folder / "overview.png", [part.label for part in parts], rows)
     drawn = [picture for row in figures for picture in row]
     names = ["report.html", "overview.png", *files, "run.json", *(f"{picture.name}.png" for picture in drawn)]
     results = outcomes if len(outcomes) > 1 else outcomes["result"]
@@ -218,6 +223,7 @@ def outcome(done: Finished, judged: Scores) -> dict[str, Any]:
         "chi_square_of_samples": [fit.chi_square for fit in result.fits if fit.of_samples],
         "largest_residual": [{"share": fit.misfit, "sigmas": fit.peak, "place": fit.place} for fit in result.fits],
         "verdict": [verdict.word for verdict in done.verdicts],
+        **({} if result.likeness is None else {"likeness": result.likeness.record()}),
         "scores": judged,
     }
 

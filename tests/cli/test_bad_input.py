@@ -379,6 +379,44 @@ def test_18_a_size_that_the_network_cannot_take(words, side, fix, refused, tmp_p
     assert fix in refused(2, "train", "set.h5", *words, "-o", "out")
 
 
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        (["--exact", "--probes", 3], "--probes"),
+        (["--bound", "--tolerance", "1e-3"], "--tolerance"),
+        (["--probes", 1], "2 or more"),
+        (["--tolerance", 5], "from 1e-08 to 0.1"),
+        (["--items", "3:9"], "--items 0:1"),
+    ],
+)
+def test_18_settings_of_densities(words, fix, refused, picture, tiny):
+    assert fix in refused(2, "logp", picture, "--prior", tiny, *words, "-o", "out")
+
+
+def test_images_of_densities_are_checked(refused, tmp_path, tiny):
+    words = ["--prior", tiny, "-o", "out"]
+    for name, values in {
+        "range": np.linspace(0, 255, 256, dtype=np.float32).reshape(16, 16),
+        "size": np.full((18, 16), 0.5, np.float32),
+        "colour": np.full((16, 16, 3), 0.5, np.float32),
+        "nan": np.full((16, 16), np.nan, np.float32),
+    }.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    assert "divide by 255" in refused(3, "logp", "range.npy", *words)
+    assert "24 x 16" in refused(3, "logp", "size.npy", *words)
+    assert "--to-gray" in refused(3, "logp", "colour.npy", *words)
+    refused(3, "logp", "nan.npy", *words)
+    assert "range.npy" in refused(3, "logp", "rang.npy", *words)
+    refused(2, "logp", "range.npy", "-o", "out")
+
+
+def test_a_band_needs_enough_images_and_another_file(refused, tmp_path, tiny):
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).integers(0, 255, (12, 16, 16)).astype(np.uint8))
+    words = ["band", "few.npy", "--prior", tiny, "--subset", "train", "--items", "0:9", "-o"]
+    assert "10 images" in refused(3, *words, "new.safetensors")
+    refused(2, *words, tiny, "--overwrite")
+
+
 @pytest.mark.parametrize("sde", ["vp", "ve"])
 def test_7_pictures_that_are_all_equal(sde, refused, tmp_path):
     data.write_images(tmp_path / "set.h5", np.full((9, 1, 16, 16), 0.5, np.float32), "[0,1]")
