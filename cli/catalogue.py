@@ -23,6 +23,10 @@ METHODS = {
     "daps": "decoupled annealing: posterior draw and full re-noising (Zhang et al. 2024)",
     "song2022": "state pulled to noisy data (Song et al. 2022)",
     "repaint": "known pixels put back at each level (Lugmayr et al. 2022); inpainting only",
+    "smc": "particles drawn to each datum at its noise level (MCGDiff, Cardoso et al. 2023); needs singular vectors",
+    "tds": "particles guided as in pigdm and reweighted (Wu et al. 2023); any operator",
+    "reddiff": "point estimate by Adam over the levels (Mardani et al. 2023); no posterior spread",
+    "energy": "pigdm with a penalty of the image: tv, squared, entropy",
 }
 SOLVERS = {
     "ancestral": "DDPM's, fresh noise at every level",

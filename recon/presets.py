@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from operators import operator_norm
+import torch
+
+from operators import LinearOperator, operator_norm
 from recon import consistency, guidance
 from recon.condition import Denoise, guided, multi_step, on_estimate
+from recon.energy import ENERGIES, Energy, energy, total
 from recon.likelihood import Measurement
 from recon.moves import langevin, on_state
 from recon.noise import Noise
+from recon.particles import MCGDiff, ParticleFilter, Twisted, gaussian_twist
 from recon.prior import Prior
 from recon.sampling import Method
 from recon.schedule import geometric, karras, time_travel, uniform_time
 from recon.sde import VE, VP
 from recon.steps import ancestral, ddim, predictor, renoise, solver
+from recon.variational import AdamDescent
 
 Preset = Callable[..., Method]
 
@@ -202,6 +207,87 @@ def spectral_draw(
     return Method(on_estimate(prior.denoise, draw), default_levels(prior, steps), ancestral())
 
 
+def shared_out(steps: int) -> int:
+    """Particles a sample for so many network calls: one in ten calls, at most four."""
+    return max(1, min(4, steps // 10))
+
+
+def smc(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    particles: int | None = None,
+    threshold: float = 0.5,
+) -> Method:
+    """MCGDiff: particles drawn to each datum at the level of its own noise; for operators with a cheap decomposition.
+
+    Network calls are levels times particles.
+    """
+    count = particles or shared_out(steps)
+    levels = default_levels(prior, max(1, steps // count))
+    return Method(
+        prior.denoise, levels, ParticleFilter(MCGDiff(measurement, prior, levels[-2]), prior, count, threshold)
+    )
+
+
+def tds(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    particles: int | None = None,
+    threshold: float = 0.5,
+    gain: float = 1.0,
+) -> Method:
+    """Twisted: the guidance of pigdm as proposal, its errors undone by weights; any differentiable operator.
+
+    `gain` is how much an operator that is not linear amplifies. Network calls are levels times particles.
+    """
+    count = particles or shared_out(steps)
+    kernel = Twisted(gaussian_twist(measurement, white_variance(prior), gain))
+    levels = default_levels(prior, max(1, steps // count))
+    return Method(prior.denoise, levels, ParticleFilter(kernel, prior, count, threshold))
+
+
+def reddiff(
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, weight: float = 0.25, rate: float = 0.2
+) -> Method:
+    """RED-diff: one Adam step a level towards data and denoiser. A point estimate: its spread is no posterior's.
+
+    `rate` is in standard deviations of a value (the paper: 0.1 for images from -1 to 1). It begins at the mean image
+    with the data's part put in, damped at the noise level.
+    """
+    operator = measurement.operator
+    first = prior.start(torch.zeros(measurement.image_shape).to(measurement.y), prior.sigma_start)
+    if isinstance(operator, LinearOperator):
+        first = consistency.pinv(measurement, damping=noise_damping(measurement, prior))(first, 0.0)
+    return Method(
+        prior.denoise, vp_levels(prior, steps), AdamDescent(measurement, first, weight, rate * prior.data_std)
+    )
+
+
+def with_energy(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    penalty: str | Energy = "tv",
+    weight: float = 0.1,
+    step: str = "ancestral",
+) -> Method:
+    """The guidance of pigdm, and that of a penalty: p(x | y) exp(-weight penalty(x)).
+
+    `penalty` is "squared", "tv", "entropy" or a function of images (B, ...) to (B,), in the prior's normalised units.
+    """
+    function = ENERGIES[penalty] if isinstance(penalty, str) else penalty
+    guide = total(guidance.white(measurement, white_variance(prior)), energy(function, weight))
+    return solve(guided(prior.denoise, guide), prior, steps, step)
+
+
 METHODS: dict[str, Preset] = {
     "spectral": spectral,
     "spectral_draw": spectral_draw,
@@ -214,5 +300,9 @@ METHODS: dict[str, Preset] = {
     "daps": daps,
     "song2022": song2022,
     "repaint": repaint,
+    "smc": smc,
+    "tds": tds,
+    "reddiff": reddiff,
+    "energy": with_energy,
 }
 DEFAULT_METHOD, DEFAULT_STEPS = "spectral", 50
