@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import data
-from cli import catalogue, methods, priors
+from cli import catalogue, methods, priors, suggest
 from cli.errors import nearest
 from cli.run_record import versions
 from data.errors import InputRefused
@@ -128,13 +128,20 @@ def file(path: Path) -> dict[str, str]:
 
 def images(path: Path, kind: str) -> dict[str, str]:
     """Pictures: how many, how large, and how their values are read."""
-    found = data.read_images(path)
-    values = found.values
-    count, channels, height, width = values.shape
+    sizes = data.image_sizes(path)
+    side = suggest.side(sizes)
+    alike = len(set(sizes)) == 1 or side is None
+    found = data.read_images(path) if alike else data.read_images(path, size=side, at_least=side)
+    values, marks = found.values, data.percentiles(found)
+    least, most = (" x ".join(map(str, size)) for size in (min(sizes), max(sizes)))
+    shape = least if least == most else f"{least} .. {most}"
     return {
         "kind": kind,
-        "images": f"{count} of {height} x {width}, {channels} channel(s), {values.dtype}",
+        "images": f"{len(sizes)} of {shape}, {values.shape[1]} channel(s), {values.dtype}",
         "values": f"{values.min():g} .. {values.max():g}, divided by {found.value_max:g}: unit {found.unit}",
+        "below": ", ".join(f"{share} % {level:.4g}" for share, level in marks.items()),
+        **({"classes": ", ".join(found.class_names)} if found.class_names else {}),
+        **({"size to train at": str(side)} if side else {}),
         **{key: str(found.attrs[key]) for key in ("licence", "source") if key in found.attrs},
     }
 

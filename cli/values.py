@@ -14,7 +14,7 @@ from data import ImageSet, Rescaling
 from data.errors import InputRefused
 from data.rescaling import checked
 
-DARK = 4096  # 16-bit pictures below this are 12-bit ones, or Hounsfield units with an offset
+LITTLE = 1 / 16  # of the range of 16 bits: pictures below are 12-bit ones, or Hounsfield units with an offset
 WINDOW = "-1000:1000"  # HU from air to dense bone
 
 
@@ -75,7 +75,7 @@ def in_range(found: ImageSet, wanted: Values, where: str, run: Run) -> tuple[Ima
     if found.value_max != 1:
         found = replace(found, values=(found.values / np.float32(found.value_max)).astype(np.float32), value_max=1.0)
     least, most = float(found.values.min()), float(found.values.max())
-    whole = f"--range {least:.6g}:{most:.6g} takes them all"
+    whole = f"--range {short(least, -1)}:{short(most, 1)} takes them all"
     if low is None:
         window = f"--range {WINDOW} --clip (HU, from air to dense bone); " if found.unit == "HU" else ""
         expected = "8 or 16-bit images, or the range that is to become -1 .. 1"
@@ -95,11 +95,19 @@ def in_range(found: ImageSet, wanted: Values, where: str, run: Run) -> tuple[Ima
     return found, (low, high)
 
 
+def short(end: float, side: int) -> str:
+    """A number in few digits that does not lie inside of it: at most it for side -1, at least it for side 1."""
+    text = f"{end:.6g}"
+    return text if side * (float(text) - end) >= 0 else repr(end)
+
+
 def refuse_dark(found: ImageSet, where: str) -> None:
     """Refuses 16-bit pictures that use little of their range: what they mean has to be said."""
-    most = found.values.max()
-    if found.value_max == 65535 and most < DARK:
+    if found.value_max != 65535:
+        return
+    most = data.percentiles(found)["99"]
+    if most < LITTLE:
         fix = f"--rescale 1,-1024 --unit HU --range {WINDOW} --clip for a CT stored as HU + 1024; " \
-              f"--range 0:{most / 65535:.4f} for what is stored"  # fmt: skip
-        raise usage("16-bit images that use little of their range", where, f"0 .. {most} of 65535",
-                    "what the values mean", fix)  # fmt: skip
+              f"--range 0:{most:.3f} --clip for most of what is stored, --range 0:1 for all"  # fmt: skip
+        seen = f"99 % of the values below {round(65535 * most)} of 65535"
+        raise usage("16-bit images that use little of their range", where, seen, "what the values mean", fix)

@@ -13,7 +13,7 @@ MODULES = {
     "datasets": ("has_subsets", "image_sizes", "read_images"),
     "errors": ("InputRefused",),
     "foreign": ("is_model_folder",),
-    "image_set": ("ImageSet", "fingerprint"),
+    "image_set": ("ImageSet", "fingerprint", "percentiles"),
     "images": ("MAX_PIXELS",),
     "kinds": ("sniff",),
     "measurement": ("MeasurementFile", "is_measurement", "read_measurement", "write_measurement"),

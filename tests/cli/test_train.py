@@ -113,6 +113,11 @@ def test_what_has_no_known_range_asks_for_one(hounsfield, run):
     found = data.read_images(hounsfield, rescaling=asked(unit="HU", rescale=[1, -1024]).rescaling)
     with pytest.raises(data.InputRefused, match=r"(?s)known range.*unit HU.*--range -1000:1000 --clip.*takes them all"):
         in_range(found, asked(), "ct.h5", run)
+    floats = data.ImageSet(RNG.random((2, 1, 4, 4)), 1.0, "mm")
+    with pytest.raises(data.InputRefused) as caught:
+        in_range(floats, asked(), "a.npy", run)
+    whole = caught.value.fix.split()[1]
+    assert in_range(floats, asked(range=whole), "a.npy", run)[0] is floats
     images, ends = in_range(data.read_images(hounsfield), asked(range="0:0.05"), "ct.h5", run)
     assert ends == (0, 0.05) and images.values.max() == pytest.approx(data.read_images(hounsfield).values.max() / 65535)
 
@@ -239,3 +244,14 @@ def test_two_processes_under_torchrun_train_as_one(program, tmp_path):
     assert len((tmp_path / "two/log.jsonl").read_text().splitlines()) == 1
     again = subprocess.run([*several, *words, "two"], **settings)
     assert again.returncode != 0 and again.stderr.count("error E-OUTPUT") == 1
+
+
+def test_info_says_what_a_folder_of_different_pictures_holds(recon_command, tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        for k in range(3):
+            picture = RNG.integers(0, 256, (40 + k, 50), dtype=np.uint8)
+            Image.fromarray(picture).save(tmp_path / f"many/{name}/{k}.png")
+    said = json.loads(recon_command("info", "many", "--json").out)["many"]
+    assert said["images"] == "6 of 40 x 50 .. 42 x 50, 1 channel(s), uint8" and said["classes"] == "cats, dogs"
+    assert said["size to train at"] == "40" and said["below"].startswith("1 % 0.0")
