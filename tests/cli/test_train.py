@@ -17,10 +17,10 @@ from PIL import Image
 import data
 import recon
 from cli import suggest, team
-from cli.dataset import Reading, load, suggested
+from cli.dataset import Reading, described, load, suggested
 from cli.run_record import Run
 from cli.sketches import Sketches
-from cli.training import multiple
+from cli.training import multiple, units
 from cli.values import in_range, stated
 from recon.checkpoint import read_tensors
 
@@ -255,3 +255,10 @@ def test_info_says_what_a_folder_of_different_pictures_holds(recon_command, tmp_
     said = json.loads(recon_command("info", "many", "--json").out)["many"]
     assert said["images"] == "6 of 40 x 50 .. 42 x 50, 1 channel(s), uint8" and said["classes"] == "cats, dogs"
     assert said["size to train at"] == "40" and said["below"].startswith("1 % 0.0")
+
+
+def test_the_prior_knows_the_spacing_of_the_pixels_unless_pictures_were_scaled():
+    slices = data.ImageSet(RNG.integers(-900, 900, (4, 1, 16, 16)).astype(np.int16), 1.0, "HU", {"spacing_mm": 0.7})
+    for size, spacing in ((None, 0.7), (16, None)):
+        found = units(described(Path("scan"), slices, slices, (-1000.0, 500.0), [(16, 16)] * 4, size))
+        assert (found.scale, found.shift, found.name, found.spacing_mm) == (750, -250, "HU", spacing)
