@@ -11,8 +11,8 @@ from cli import training_flags as f
 
 def train(
     images: f.Images, output: o.Output, sde: f.Sde = None, size: f.Size = None, hours: f.Hours = None,
-    steps: f.Steps = None, name: f.Name = None, value_range: f.Range = None, clip: f.Clip = False,
-    unit: f.Unit = None, rescale: f.Rescale = None, batch_size: o.BatchSize = None, seed: f.Seed = None,
+    steps: f.Steps = None, name: f.Name = None, labels: f.Labels = False, value_range: f.Range = None,
+    clip: f.Clip = False, unit: f.Unit = None, rescale: f.Rescale = None, batch_size: o.BatchSize = None, seed: f.Seed = None,
     to_gray: o.ToGray = False, max_pixels: o.MaxPixels = o.MANY, resume: f.Resume = False,
     tensorboard: f.TensorBoard = False, overwrite: o.Overwrite = False, json: o.Json = False, config: f.Settings = None,
 ) -> None:
@@ -29,7 +29,7 @@ def train(
 
     flags = {"sde": sde, "hours": hours, "steps": steps, "batch_size": batch_size, "seed": seed}
     asked = {"size": size, "name": name, "range": value_range, "unit": unit, "rescale": rescale}
-    asked |= {"clip": clip or None, "tensorboard": tensorboard or None}
+    asked |= {"clip": clip or None, "tensorboard": tensorboard or None, "labels": labels or None}
     with team.following():
         settings, own = training.settings(config, {**flags, **asked})
         run = Run("train", {"data": images, **own, **settings.model_dump(), "resume": resume, "output": output})
@@ -44,6 +44,7 @@ def train(
             found = dataset.load(images, reading, multiple, config is None, run)
             training.refuse_images(found, settings.crop, multiple(min(found.training.shape[2:])))
             settings, told = training.resolved(settings, config, flags, found)
+            settings = training.labelled(settings, own, found)
             print("\n".join([*dataset.lines(found), *told]), file=sys.stderr)
             run.begin(**settings.model_dump())
             with signals.noticed() as interrupted, run.clock("training"), bar("training") as advance:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from recon import TrainConfig, Units
 
 UNFINISHED = (".prior.safetensors.*", ".state.safetensors.*", ".*.png")  # files that were still being written
-OWN = ("size", "name", "range", "clip", "unit", "rescale", "tensorboard")  # settings that the library does not have
+# settings that the library does not have
+OWN = ("size", "name", "range", "clip", "unit", "rescale", "tensorboard", "labels")
 
 
 def settings(path: Path | None, flags: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any]]:
@@ -89,6 +90,23 @@ def resolved(
     return settings(None, {**suggestions, **flags})[0], [f"chosen   {shown} (defaults chosen from the data)"]
 
 
+def labelled(chosen: TrainConfig, own: dict[str, Any], found: Dataset) -> TrainConfig:
+    """The settings with as many classes as the data have, where the run is to learn them; their names go to the origin
+    that the prior states.
+    """
+    if not (own.get("labels") or chosen.classes):
+        return chosen
+    where = found.provenance["data"]
+    if found.labels is None:
+        expected = "`labels` (N,) beside the images, or a subfolder for each class"
+        raise usage("the data have no labels", where, "none", expected, "leave --labels out, or add the labels")
+    count = len(found.class_names)
+    if chosen.classes not in (0, count):
+        raise usage("another number of classes", "classes", chosen.classes, f"{count}, as in {where}", "leave it out")
+    found.provenance["classes"] = list(found.class_names)
+    return chosen.model_copy(update={"classes": count})
+
+
 def units(found: Dataset) -> Units:
     """The units of the prior: value = scale * x + shift maps -1 .. 1 to the range of the images."""
     from recon import Units
@@ -131,6 +149,7 @@ def start(
                 *parts,
                 chosen,
                 folder,
+                labels=torch.from_numpy(found.labels) if chosen.classes else None,
                 units=None if plain else units(found),
                 name=name,
                 provenance=found.provenance,

@@ -25,6 +25,9 @@ Size = Annotated[
 Hours = Annotated[float | None, typer.Option(help="Stop after this long.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")]
 Name = Annotated[str | None, typer.Option(help="Name in the prior's header; default: the output folder's.")]
+Labels = Annotated[
+    bool, typer.Option("--labels", help="Learn the classes of the data too, for --label (mirroring then needs care).")
+]
 Range = Annotated[
     str | None,
     typer.Option(

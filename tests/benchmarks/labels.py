@@ -69,7 +69,8 @@ def main() -> None:
     asked = torch.arange(arguments.count) % 10
     for name, weight, classifier in (
         ("labels, weight 1", 1.0, None), ("labels, weight 2", 2.0, None), ("labels, weight 3", 3.0, None),
-        ("classifier, weight 1", 1.0, guide), ("classifier, weight 2", 2.0, guide), ("classifier, weight 4", 4.0, guide),
+        ("classifier, weight 1", 1.0, guide), ("classifier, weight 2", 2.0, guide),
+        ("classifier, weight 4", 4.0, guide),
     ):  # fmt: skip
         drawn = recon.sample_prior(
             prior, arguments.count, arguments.steps, 0, label=asked, label_weight=weight, classifier=classifier

@@ -262,3 +262,36 @@ def test_the_prior_knows_the_spacing_of_the_pixels_unless_pictures_were_scaled()
     for size, spacing in ((None, 0.7), (16, None)):
         found = units(described(Path("scan"), slices, slices, (-1000.0, 500.0), [(16, 16)] * 4, size))
         assert (found.scale, found.shift, found.name, found.spacing_mm) == (750, -250, "HU", spacing)
+
+
+def classes_of(tmp_path: Path, labelled: bool = True) -> Path:
+    """Dark and bright pictures, each kind in its own folder."""
+    for name, grey in (("bright", 200), ("dark", 30)):
+        folder = tmp_path / "set" / (name if labelled else "")
+        for k in range(6):
+            picture = np.full((1, 16, 16), (grey + k) / 255)
+            picture[0, k] = 0.5
+            folder.mkdir(parents=True, exist_ok=True)
+            data.write_image(folder / f"{name}{k}.png", picture, 0, 1)
+    return tmp_path / "set"
+
+
+def test_classes_are_learnt_when_asked_for(recon_command, tmp_path):
+    found = recon_command("train", classes_of(tmp_path), "-o", "out", "--labels", "--steps", 2, "--batch-size", 4)
+    assert found.code == 0, found.err
+    header = data.prior_header(tmp_path / "out" / "prior.safetensors")
+    assert header["provenance"]["classes"] == ["bright", "dark"]
+    assert header["network"]["arguments"]["classes"] == 2
+    drawn = recon_command("sample", "--prior", "out", "--label", "dark", "-n", 1, "--steps", 1, "-o", "drawn")
+    assert drawn.code == 0, drawn.err
+
+
+def test_without_the_wish_classes_are_left_alone(recon_command, tmp_path):
+    assert recon_command("train", classes_of(tmp_path), "-o", "out", "--steps", 2, "--batch-size", 4).code == 0
+    assert "classes" not in data.prior_header(tmp_path / "out" / "prior.safetensors")["network"]["arguments"]
+
+
+def test_labels_that_are_not_there_are_refused(recon_command, tmp_path):
+    found = recon_command("train", classes_of(tmp_path, labelled=False), "-o", "out", "--labels", "--steps", 2)
+    assert found.code == 2
+    assert "a subfolder for each class" in found.err
