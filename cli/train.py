@@ -12,8 +12,8 @@ from cli import training_flags as f
 def train(
     images: f.Images, output: o.Output, sde: f.Sde = None, size: f.Size = None, hours: f.Hours = None,
     steps: f.Steps = None, name: f.Name = None, labels: f.Labels = False, value_range: f.Range = None,
-    clip: f.Clip = False, unit: f.Unit = None, rescale: f.Rescale = None, batch_size: o.BatchSize = None, seed: f.Seed = None,
-    to_gray: o.ToGray = False, max_pixels: o.MaxPixels = o.MANY, resume: f.Resume = False,
+    clip: f.Clip = False, unit: f.Unit = None, rescale: f.Rescale = None, batch_size: o.BatchSize = None,
+    seed: f.Seed = None, to_gray: o.ToGray = False, max_pixels: o.MaxPixels = o.MANY, resume: f.Resume = False,
     tensorboard: f.TensorBoard = False, overwrite: o.Overwrite = False, json: o.Json = False, config: f.Settings = None,
 ) -> None:
     """Train a prior on images: writes prior.safetensors, a log, pictures of its progress, and a state to resume from.
