@@ -4,7 +4,7 @@
 
 The field is stationary, 8x8, of variance 1 with a red spectrum; noise 0.1. A preset with fixed weights is affine in
 the noises it draws, so its mean and covariance are read off exactly (see tests.recon.law). `dps` is not affine (its
-step has a norm in it) and is left out; `repaint` takes masks only.
+step has a norm in it), nor are particles, Adam and penalties; they are left out; `repaint` takes masks only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 import recon
 from tests.recon.law import condition, field_problem, preset_law, relative
 
+NOT_AFFINE = ("dps", "smc", "tds", "reddiff", "energy")
 TASKS = ("inpaint", "blur", "downsample", "ct")
 OPTIONS = {"moment": {"iterations": 100, "tolerance": 1e-8}, "spectral": {"iterations": 100, "tolerance": 1e-8},
            "spectral_draw": {"iterations": 100, "tolerance": 1e-8}}
@@ -47,7 +48,7 @@ def main() -> None:
     print("| method | calls | " + " | ".join(TASKS) + " |")
     print("|---|---:|" + "---|" * len(TASKS))
     for method in recon.METHODS:
-        if method != "dps":
+        if method not in NOT_AFFINE:
             for steps in map(int, arguments.steps.split(",")):
                 print(row(method, steps), flush=True)
 

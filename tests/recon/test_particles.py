@@ -1,0 +1,317 @@
+"""Particles: weights and resampling exactly; the samples against posteriors known in closed form; batches."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from law import Problem, field_problem, relative, vector_problem
+from torch import Tensor
+
+import recon
+from operators import Dense, Gaussian
+from operators.linear import Operator
+from recon.noise import CounterNoise
+from recon.particles import Kernel, MCGDiff, ParticleFilter, Twisted, effective, gaussian_twist, systematic, uniform
+from recon.population import mcgdiff as mcgdiff_population
+from recon.population import population
+from recon.population import twisted as twisted_population
+from recon.presets import default_levels, white_variance
+
+
+def test_systematic_resampling_keeps_each_particle_as_often_as_it_weighs():
+    """Averaged over the shift, P w_k times, exactly; never a whole one away from it."""
+    log_weights = torch.tensor([[0.05, 0.6, 0.25, 0.1], [0.25, 0.25, 0.25, 0.25]], dtype=torch.float64).log()
+    shifts = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    counts = torch.zeros(2, 4, dtype=torch.float64)
+    for u in shifts:
+        kept = systematic(log_weights + 3.0, u.expand(2, 1), 4)
+        times = torch.stack([(kept == k).sum(1) for k in range(4)], 1)
+        assert bool(((times - 4 * log_weights.exp()).abs() < 1).all())
+        counts += times
+    assert torch.allclose(counts / len(shifts), 4 * log_weights.exp(), atol=2e-3)
+
+
+def test_effective_number_and_degenerate_weights():
+    log_weights = torch.tensor([[0.0, 0.0, 0.0], [0.0, -1e5, -1e5], [5.0, 5.0, -1e9]])
+    assert torch.allclose(effective(log_weights), torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64))
+    assert systematic(log_weights, torch.full((3, 1), 0.5), 3).tolist() == [[0, 1, 2], [0, 0, 0], [0, 0, 1]]
+
+
+def test_uniform_numbers_are_uniform_and_of_their_row():
+    u = uniform(CounterNoise(1, range(4000), [0] * 4000), torch.empty(4000, 2))[:, 0]
+    assert abs(float(u.mean()) - 0.5) < 4 / math.sqrt(12 * 4000)
+    assert abs(float(u.var()) - 1 / 12) < 4 * math.sqrt(1 / 180 / 4000)
+    assert torch.equal(uniform(CounterNoise(1, [7], [0]), torch.empty(1, 2))[0, 0], u[7])
+
+
+def samples(
+    prior: recon.Prior, kernel: Kernel, levels: list[float], rows: int, particles: int, seed: int = 0
+) -> tuple[Tensor, ParticleFilter]:
+    """Rows of one run with plain noise, (rows, d), and the filter after it."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator, dtype=like.dtype)
+
+    run = ParticleFilter(kernel, prior, particles)
+    with torch.no_grad():
+        start = prior.start(noise(torch.empty(rows, *prior.shape, dtype=torch.float64)), levels[0])
+        return recon.sample(prior.denoise, start, levels, run, (), noise), run
+
+
+def mcgdiff(prior: recon.Prior, measurement: recon.Measurement, levels: list[float]) -> MCGDiff:
+    return MCGDiff(measurement, prior, levels[-2])
+
+
+def twisted(prior: recon.Prior, measurement: recon.Measurement, levels: list[float]) -> Twisted:
+    return Twisted(gaussian_twist(measurement, white_variance(prior)))
+
+
+KERNELS = {"mcgdiff": mcgdiff, "twisted": twisted}
+MEANS = torch.tensor([[-2.0, 0.0], [2.0, 1.0], [0.0, -2.5]], dtype=torch.float64)
+MIXTURE = recon.MixturePrior(MEANS, 0.3 * torch.eye(2, dtype=torch.float64), torch.tensor([0.6, 0.3, 0.1]))
+MATRIX, DATA, SIGMA = torch.tensor([[0.5, 0.8]], dtype=torch.float64), 0.3, 0.6
+
+
+def expected_mixture() -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (K,), means (K, d) and the shared covariance of the mixture that is the posterior."""
+    total = 0.3 * MATRIX @ MATRIX.T + SIGMA**2
+    gain = 0.3 * MATRIX.T / total
+    logs = MIXTURE.weights.log() - 0.5 * (DATA - MEANS @ MATRIX.T)[:, 0].square() / total[0, 0]
+    covariance = 0.3 * (torch.eye(2, dtype=torch.float64) - gain @ MATRIX)
+    return logs.softmax(0), MEANS + (DATA - MEANS @ MATRIX.T) @ gain.T, covariance
+
+
+HIGH, LOW = 2.0, 0.8
+NOISES = torch.tensor([3.0, 1.2, 0.5, 0.1], dtype=torch.float64)  # above both levels, between them, below
+
+
+def one_step(kernel: Kernel, prior: recon.Prior, x: Tensor, noise) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """worth, x0, the next state and its debt, from HIGH to LOW."""
+    with torch.no_grad():
+        worth, x0, shift = kernel.look(prior.denoise, x, HIGH, LOW)
+        moved, debt = kernel.draw(worth, x, x0, shift, HIGH, LOW, noise)
+    return worth, x0, moved, debt
+
+
+def skewed_operator() -> tuple[Dense, Tensor, Tensor]:
+    """Four data of five unknowns whose coordinates have the noise levels NOISES at sigma_y = 0.3; V and U."""
+    generator = torch.Generator().manual_seed(6)
+    U = torch.linalg.qr(torch.randn(4, 4, generator=generator, dtype=torch.float64)).Q
+    V = torch.linalg.qr(torch.randn(5, 4, generator=generator, dtype=torch.float64)).Q
+    return Dense(U @ torch.diag(0.3 / NOISES) @ V.T, (5,), (4,)), V, U
+
+
+def wide_prior() -> recon.MixturePrior:
+    means = torch.randn(3, 5, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    return recon.MixturePrior(2 * means, 0.5 * torch.eye(5, dtype=torch.float64))
+
+
+def test_weights_and_draws_of_mcgdiff_are_those_of_the_best_proposal():
+    """p(x' | x) g'(x') split into its integral, which weighs, and its normalised rest, which is drawn: Gaussians.
+
+    The law of a draw is read off from unit impulses; the integral is N(b; mean, variance) of each datum given x.
+    """
+    operator, V, U = skewed_operator()
+    prior, rows = wide_prior(), 40
+    generator = torch.Generator().manual_seed(1)
+    x = 2 * torch.randn(2, 5, generator=generator, dtype=torch.float64).repeat_interleave(rows, 0)
+    y = torch.randn(1, 4, generator=generator, dtype=torch.float64).expand(2 * rows, 4)
+    kernel = MCGDiff(recon.Measurement(operator, y, Gaussian(0.3)), prior, 0.01)
+    drawn = [0]
+
+    def impulses(like: Tensor) -> Tensor:
+        values = torch.zeros(2, rows, like.shape[1], dtype=torch.float64)
+        places = torch.arange(like.shape[1])
+        values[:, 1 + drawn[0] + places, places] = 1.0
+        drawn[0] += like.shape[1]
+        return values.flatten(0, 1)
+
+    worth, x0, moved, debt = one_step(kernel, prior, x, impulses)
+    b = (y @ U)[0] * NOISES / 0.3
+    full = torch.cat([V, torch.linalg.svd(V.T).Vh[4:].T], 1)  # the last direction is seen by no datum
+    for point in range(2):
+        ends = moved.reshape(2, rows, 5)[point]
+        mean, root = ends[0] @ full, (ends[1:] - ends[0]) @ full
+        z, z0 = (v.reshape(2, rows, 5)[point, 0] @ full for v in (x, x0))
+        log_weight = 0.0
+        share = LOW**2 / HIGH**2
+        for i in range(5):
+            expected, variance = z0[i] + share * (z[i] - z0[i]), LOW**2 * (1 - share)
+            if i < 4 and NOISES[i] < HIGH:
+                e = float(NOISES[i])
+                if e < LOW:  # b is what noise makes of x'
+                    seen, spread, together = expected, variance + LOW**2 - e**2, variance
+                else:  # b is what the path passes through
+                    seen, spread = z0[i] + e**2 / HIGH**2 * (z[i] - z0[i]), e**2 * (1 - e**2 / HIGH**2)
+                    together = LOW**2 / e**2 * spread
+                log_weight += -0.5 * (b[i] - seen) ** 2 / spread
+                expected = expected + together / spread * (b[i] - seen)
+                variance = variance - together**2 / spread
+            assert float(mean[i] - expected) == pytest.approx(0, abs=1e-10), i
+            assert float((root[:, i] ** 2).sum()) == pytest.approx(variance, rel=1e-10), i
+        assert relative(root.T @ root, torch.diag((root.T @ root).diagonal())) < 1e-10
+        assert float(worth.reshape(2, rows)[point, 0]) == pytest.approx(float(log_weight), rel=1e-10)
+        still = NOISES < LOW
+        owed = -0.5 * ((mean[:4] - b)[still].square() / (LOW**2 - NOISES[still].square())).sum()
+        assert float(debt.reshape(2, rows)[point, 0]) == pytest.approx(float(owed), rel=1e-10)
+
+
+def test_weights_of_twisted_are_those_of_its_densities():
+    """log p(x' | x) + log g'(x') - log g(x) - log q(x' | x), each from its textbook density, for many draws."""
+    operator, _, _ = skewed_operator()
+    prior, rows, variance = wide_prior(), 30, 0.7
+    generator = torch.Generator().manual_seed(2)
+    x, y, n = (torch.randn(rows, d, generator=generator, dtype=torch.float64) for d in (5, 4, 5))
+    kernel = Twisted(gaussian_twist(recon.Measurement(operator, y, Gaussian(0.3)), lambda sigma: variance))
+    _, x0, moved, debt = one_step(kernel, prior, 2 * x, lambda like: n)
+    with torch.no_grad():
+        later = kernel.look(prior.denoise, moved, LOW, 0.1)[0]
+    spread = variance * operator.matrix @ operator.matrix.T + 0.09 * torch.eye(4, dtype=torch.float64)
+
+    def g(v: Tensor) -> Tensor:
+        return torch.distributions.MultivariateNormal(v @ operator.matrix.T, spread).log_prob(y)
+
+    leaf = (2 * x).requires_grad_(True)
+    slope = torch.autograd.grad(g(prior.denoise(leaf, HIGH)).sum(), leaf)[0]
+    share = LOW**2 / HIGH**2
+    std = LOW * math.sqrt(1 - share)
+    plain, guided = (v + share * (2 * x - v) for v in (x0, x0 + HIGH**2 * slope))
+    p, q = (torch.distributions.Normal(mean, std).log_prob(moved).sum(1) for mean in (plain, guided))
+    expected = p + g(prior.denoise(moved, LOW)) - g(x0) - q
+    assert relative(moved, guided + std * n) < 1e-12
+    assert torch.allclose(later - debt, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_samples_of_a_mixture_have_the_exact_posterior(name):
+    """Share and mean of each component, within four standard errors of 500 rows and the bias of 60 levels (0.015).
+    """
+    rows, levels = 500, default_levels(MIXTURE, 60)
+    y = torch.full((rows, 1), DATA, dtype=torch.float64)
+    measurement = recon.Measurement(Dense(MATRIX, (2,), (1,)), y, Gaussian(SIGMA))
+    x, run = samples(MIXTURE, KERNELS[name](MIXTURE, measurement, levels), levels, rows, 24)
+    weights, means, covariance = expected_mixture()
+    component = torch.distributions.MultivariateNormal(means, covariance)
+    logs = component.log_prob(x[:, None]) + weights.log()
+    shares = logs.softmax(1)
+    error = 4 * (weights * (1 - weights) / rows).sqrt() + 0.015
+    assert bool(((shares.mean(0) - weights).abs() < error).all()), (shares.mean(0), weights)
+    found = (shares.T @ x) / shares.sum(0)[:, None]
+    error = 4 * (covariance.diagonal() / (rows * weights[:, None])).sqrt() + 0.05
+    assert bool(((found - means).abs() < error).all()), (found, means)
+    assert all(bool((s >= 1 - 1e-9).all() and (s <= 24 + 1e-9).all()) for s in run.sizes)
+    assert run.log_weights.shape == (rows, 1) and bool(run.log_weights.isfinite().all())
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_samples_of_a_gaussian_have_the_exact_posterior(name):
+    problem, rows = vector_problem(), 600
+    mean, covariance = problem.posterior()
+    levels = default_levels(problem.prior, 60)
+    x, _ = samples(problem.prior, KERNELS[name](problem.prior, problem.measurement.rows([0] * rows), levels), levels,
+                   rows, 4)
+    error = (x.mean(0) - mean) / covariance.diagonal().sqrt()
+    assert float(error.abs().max()) < 4 / math.sqrt(rows) + 0.03
+    assert relative(torch.cov(x.T), covariance) < 4 * math.sqrt(2 / rows)
+
+
+def test_one_particle_of_twisted_is_the_guided_ancestral_sampler():
+    """Its proposal is pigdm's step; with a single particle weights are of no account."""
+    problem = field_problem("inpaint", (4, 4))
+    pigdm = recon.reconstruct(problem.measurement, problem.prior, "pigdm", 12, samples=1, seed=3)
+    measurement, noise = problem.measurement.rows([0]), CounterNoise(3, [0], [0])
+    levels = default_levels(problem.prior, 12)
+    run = ParticleFilter(twisted(problem.prior, measurement, levels), problem.prior, 1)
+    x = problem.prior.start(noise(torch.empty(1, 1, 4, 4, dtype=torch.float64)), levels[0])
+    for sigma, sigma_next in zip(levels, levels[1:], strict=False):
+        held = []
+
+        def once(like: Tensor) -> Tensor:
+            """The uniform number of the resampling is drawn aside: pigdm draws none."""
+            if like.shape[1:] == (1,):
+                return torch.zeros_like(like)
+            held.append(noise(like))  # noqa: B023
+            return held[-1]  # noqa: B023
+
+        with torch.no_grad():
+            x = run(problem.prior.denoise, x, sigma, sigma_next, once)
+    assert relative(x, pigdm.samples[0]) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["smc", "tds"])
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_samples_do_not_depend_on_the_batch(name, threshold):
+    problem = field_problem("blur", (4, 4))
+    options = {"particles": 3, "threshold": threshold}
+    whole = recon.reconstruct(problem.measurement, problem.prior, name, 24, 5, 1, options=options)
+    parts = recon.reconstruct(problem.measurement, problem.prior, name, 24, 4, 1, batch_size=3, options=options)
+    assert relative(parts.samples, whole.samples[:4]) < 1e-9
+    assert whole.nfe == parts.nfe == 24
+    assert whole.backpropagations == (24 if name == "tds" else 0)
+
+
+@pytest.mark.parametrize("name", ["smc", "tds"])
+def test_noiseless_data_are_met(name):
+    problem = field_problem("inpaint", (4, 4), sigma_y=0.0)
+    post = recon.reconstruct(problem.measurement, problem.prior, name, 40, 3, options={"particles": 4})
+    assert float(problem.measurement.residual(post.samples[0]).abs().max()) < 1e-2 * float(problem.y.abs().max())
+    assert float(post.samples.std(0).max()) > 0.05
+
+
+class Square(Operator):
+    """y = (x_0^2 + x_1): not linear."""
+
+    def __init__(self) -> None:
+        super().__init__((2,), (1,))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return x[..., :1].square() + x[..., 1:]
+
+
+def test_twisted_samples_of_a_nonlinear_operator():
+    """Mean and variance against the sum over a fine grid; the posterior has two modes, x_0 = +-1.4."""
+    rows, sigma, y = 800, 0.4, 2.0
+    prior = recon.GaussianPrior(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+    measurement = recon.Measurement(Square(), torch.full((rows, 1), y, dtype=torch.float64), Gaussian(sigma))
+    kernel = Twisted(gaussian_twist(measurement, white_variance(prior), gain=2.0))
+    x, _ = samples(prior, kernel, default_levels(prior, 50), rows, 8)
+    line = torch.linspace(-5, 5, 801, dtype=torch.float64)
+    grid = torch.cartesian_prod(line, line)
+    logs = -0.5 * grid.square().sum(1) - 0.5 * (y - grid[:, 0].square() - grid[:, 1]).square() / sigma**2
+    weights = logs.softmax(0)
+    for power in (lambda v: v[:, 0].square(), lambda v: v[:, 1], lambda v: v[:, 1].square()):
+        mean = weights @ power(grid)
+        std = (weights @ (power(grid) - mean).square()).sqrt()
+        assert abs(float(power(x).mean() - mean)) < 4 * float(std) / math.sqrt(rows) + 0.05 * float(std)
+    assert 0.4 < float((x[:, 0] > 0).double().mean()) < 0.6
+
+
+def test_wrong_numbers_of_particles_are_refused():
+    problem: Problem = vector_problem()
+    for particles, threshold in ((0, 0.5), (2, 1.5)):
+        with pytest.raises(ValueError, match="expected at least 1, and a threshold from 0 to 1"):
+            ParticleFilter(twisted(problem.prior, problem.measurement, []), problem.prior, particles, threshold)
+    matrix = torch.eye(4, dtype=torch.float64)
+    operator = Dense(matrix[:2], (4,), (2,)) @ Dense(matrix + 0.1, (4,), (4,))
+    with pytest.raises(ValueError, match="svd"):
+        MCGDiff(recon.Measurement(operator, torch.zeros(1, 2), Gaussian(0.1)), problem.prior, 0.1)
+
+
+@pytest.mark.parametrize("kernel", [mcgdiff_population, twisted_population])
+def test_population_has_the_exact_posterior_and_does_not_depend_on_the_batch(kernel):
+    """Errors of 250 particles that share ancestors are larger than those of independent ones: twice is allowed."""
+    y = torch.full((2, 1), DATA, dtype=torch.float64)
+    y[1] = -1.0
+    measurement = recon.Measurement(Dense(MATRIX, (2,), (1,)), y, Gaussian(SIGMA))
+    post = population(measurement, MIXTURE, 250, 30, kernel=kernel)
+    weights, means, covariance = expected_mixture()
+    logs = torch.distributions.MultivariateNormal(means, covariance).log_prob(post.samples[:, 0, None])
+    shares = (logs + weights.log()).softmax(1).mean(0)
+    assert bool(((shares - weights).abs() < 8 * (weights * (1 - weights) / 250).sqrt()).all())
+    few = population(measurement, MIXTURE, 20, 8, seed=4, kernel=kernel)
+    parts = population(measurement.rows([0]), MIXTURE, 20, 8, seed=4, kernel=kernel, batch_size=7)
+    assert relative(parts.samples[:, 0], few.samples[:, 0]) < 1e-9
+    assert few.samples.shape == (20, 2, 2) and few.nfe == 8 and few.chi_square.shape == (2,)
