@@ -10,6 +10,22 @@ OPERATORS = {
     "blur": "convolution: --std PIXELS, --kernel FILE, --motion LENGTH,ANGLE_DEG; --boundary circular|zero",
     "downsample": "lower resolution: --factor N; --kernel average|bicubic",
     "ct": "parallel-beam projections: --angles COUNT or START:STOP:COUNT in degrees; --detectors N",
+    "mri": "k-space: --set acceleration=4, center_fraction=0.08, kind=random|equispaced|gaussian|poisson as fastMRI "
+    "names them, or --mask FILE, or trajectory=radial|spiral; coils=FILE",
+    "mosaic": "colour through a Bayer filter, for priors of colour images: --set pattern=RGGB",
+    "grey": "colour to grey, for priors of colour images: --set weights=0.2125,0.7154,0.0721",
+    "hadamard": "compressed sensing by a scrambled Hadamard transform: --set ratio=0.25",
+    "random_projection": "compressed sensing by a dense random matrix, small images: --set ratio=0.25",
+    "clip": "values cut off, as in a photograph exposed too long: --set gain=2 low=0 high=1; nonlinear",
+    "quantise": "values rounded to few steps: --set bits=4; nonlinear",
+    "phase_retrieval": "magnitudes of the Fourier transform: --set oversampling=2 patterns=4; nonlinear",
+}
+NOISES = {
+    "gaussian": "the same everywhere: --noise SIGMA or SHARE%",
+    "laplace": "with outliers, of mean size --noise",
+    "poisson": "counts of --photons for a value of 1: --set background=COUNTS",
+    "transmission": "ct: photons behind a body, of --photons without it: --set electronic=COUNTS",
+    "rician": "magnitudes of complex values with noise of --noise in each part",
 }
 METHODS = {
     "spectral": "the default: as moment at one backpropagation a call, by the prior's error spectrum (ours)",

@@ -42,7 +42,7 @@ def demo(
         finished = []
         for name, (title, operator, flags, rivals) in TASKS.items():
             task, stored = measure.simulated(
-                values, operator, spec.OperatorFlags(**flags), NOISE, SEED, network.unit
+                values, operator, spec.OperatorFlags(**flags), spec.NoiseFlags(NOISE), SEED, network.unit
             )
             with run.clock(name):
                 result = restore.posterior(task, network, plan, {})

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TOPICS = {
     "operators": catalogue.OPERATORS,
+    "noises": catalogue.NOISES,
     "methods": {**catalogue.METHODS, **catalogue.CLASSICAL},
     "sdes": catalogue.SDES,
     "steps": catalogue.SOLVERS,
@@ -57,6 +58,10 @@ def topic(name: str) -> dict[str, Any]:
         return {name: TOPICS[name]}
     if name in TOPICS["methods"]:
         return {"methods": {name: TOPICS["methods"][name]}, "--option NAME=VALUE": options(name)}
+    if name in catalogue.OPERATORS:
+        from cli import parameters
+
+        return {"operators": {name: catalogue.OPERATORS[name]}, "--set NAME=VALUE": parameters.table(name)}
     for kind, entries in TOPICS.items():
         if name in entries:
             return {kind: {name: entries[name]}}
@@ -172,14 +177,16 @@ def measurement(path: Path) -> dict[str, str]:
         "operator": stored.operator["name"],
         "parameters": ", ".join(f"{key} {value}" for key, value in scalars.items()),
         "y": " x ".join(str(n) for n in stored.y.shape) + f", {stored.y.min():.4g} .. {stored.y.max():.4g}",
-        "noise": f"{stored.noise['model']}, sigma {span(stored.noise['sigma'])}",
+        "noise": ", ".join(f"{key} {span(level)}".removeprefix("model ") for key, level in stored.noise.items()),
         "truth": "stored" if stored.x is not None else "not stored",
         "unit": stored.unit or "not stated",
     }
 
 
-def span(level: float | np.ndarray) -> str:
-    """A noise level, or the range of many."""
+def span(level: str | float | np.ndarray) -> str:
+    """A noise model's name, its level, or the range of many."""
+    if isinstance(level, str | int):
+        return str(level)
     if isinstance(level, float):
         return f"{level:.4g}"
     return f"{level.min():.4g} .. {level.max():.4g} ({' x '.join(map(str, level.shape))} values)"

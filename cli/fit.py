@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,9 @@ from data.errors import InputRefused
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon import Prior
+    from recon import Measurement, Prior
+
+MIXED = ("mri", "hadamard", "random_projection", "phase_retrieval")  # each datum adds up pixels with both signs
 
 
 def for_prior(task: Task, prior: Prior, where: str, run: Run) -> Task:
@@ -72,29 +75,33 @@ def refused_size(found: tuple[int, int], expected: tuple[int, int], where: str) 
 def fitted(task: Task, size: tuple[int, int], where: str, run: Run) -> Task:
     """The task with its image padded to `size`: the border is unobserved, and cropped from the result.
 
-    Only operators that act pixel by pixel can be padded so; for others the size is part of the measurement.
+    Where the operator acts pixel by pixel the data are padded too, and what was a mask stays one.
     """
     import torch
     from torch.nn.functional import pad
 
     import recon
-    from operators import OPERATORS
+    from operators import OPERATORS, Crop
 
     operator = task.measurement.operator
     height, width = operator.in_shape[-2:]
     if (height, width) == size:
         return task
     name = operator.spec["name"]
-    if name not in ("inpaint", "identity") or height > size[0] or width > size[1]:
+    if height > size[0] or width > size[1]:
         raise refused_size((height, width), size, where)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    border = (left, size[1] - width - left, top, size[0] - height - top)
-    seen = torch.ones(height, width, dtype=torch.bool) if name == "identity" else operator.mask
-    padded = OPERATORS["inpaint"](shape=size, mask=pad(seen, border).numpy())
+    window, y = (top, left, height, width), task.measurement.y
     to = f"{size[0]} x {size[1]} with unseen pixels"
     run.note(f"{where} is {height} x {width}: padded to {to} for the prior, cropped again in the result")
-    measurement = recon.Measurement(padded, pad(task.measurement.y, border), task.measurement.noise)
-    return replace(task, measurement=measurement, window=(top, left, height, width))
+    if name in ("inpaint", "identity"):
+        border = (left, size[1] - width - left, top, size[0] - height - top)
+        seen = torch.ones(height, width, dtype=torch.bool) if name == "identity" else operator.mask
+        padded, y = OPERATORS["inpaint"](shape=size, mask=pad(seen, border).numpy()), pad(y, border)
+    else:
+        padded = operator @ Crop((*operator.in_shape[:-2], *size), window)
+        padded.spec = operator.spec
+    return replace(task, measurement=recon.Measurement(padded, y, task.measurement.noise), window=window)
 
 
 def check_values(task: Task, prior: Prior, where: str) -> None:
@@ -102,7 +109,7 @@ def check_values(task: Task, prior: Prior, where: str) -> None:
     import torch
 
     m = task.measurement
-    check_channels(m.y.shape[1], prior, where)
+    check_channels(m.image_shape[1], prior, where)
     if task.unit not in ("", "raw", prior.unit):
         raise InputRefused(
             "E-RANGE",
@@ -114,8 +121,14 @@ def check_values(task: Task, prior: Prior, where: str) -> None:
         )
     white = torch.ones(1, prior.shape[0], *m.operator.in_shape[-2:], dtype=m.y.dtype)
     reach = float(m.operator(white).max())
-    sigma = float(torch.as_tensor(m.noise.sigma).max())
-    check_range(m.y.numpy(), value_range(prior), reach, sigma, prior.unit, where)
+    compared = as_clean(m)
+    if compared is None:
+        return
+    y, sigma = compared
+    if m.operator.spec["name"] in MIXED:
+        check_size(m, value_range(prior), sigma, prior.unit, where)
+    else:
+        check_range(y.numpy(), value_range(prior), reach, sigma, prior.unit, where)
 
 
 def value_range(prior: Prior) -> tuple[float, float]:
@@ -146,6 +159,46 @@ def check_range(
         f"{low:.6g} .. {high:.6g}",
         f"{bottom:.6g} .. {top:.6g} (images of {expected[0]:g} .. {expected[1]:g}, unit {unit})",
         range_remedy(0.0 if abs(low) <= 6 * sigma else low / reach, high / reach, unit),
+    )
+
+
+def as_clean(m: Measurement) -> tuple[Tensor, float] | None:
+    """The data in units of A x, and the standard deviation of their noise; None where counts fall with the image."""
+    import torch
+
+    from operators import CorrelatedGaussian, Laplace, Poisson, TransmissionCT
+
+    if isinstance(m.noise, TransmissionCT):
+        return None
+    if isinstance(m.noise, Poisson):
+        y = (m.y - m.noise.background) / m.noise.gain
+        return y, float(((m.y + 1).sqrt() / m.noise.gain).max())
+    if isinstance(m.noise, CorrelatedGaussian):
+        return m.y, float(torch.as_tensor(m.noise.factor).norm(dim=1).max())
+    level = m.noise.scale if isinstance(m.noise, Laplace) else m.noise.sigma
+    return m.y, float(torch.as_tensor(level).max())
+
+
+def check_size(m: Measurement, expected: tuple[float, float], sigma: float, unit: str, where: str) -> None:
+    """Refuses data of a norm that no image in the prior's range can have given, |A x| <= |A| |x|, and their noise."""
+    from operators import LinearOperator, operator_norm
+
+    y, white = m.y.flatten(1).double(), m.y.new_ones(1, *m.image_shape[1:])
+    image = sqrt(white.numel())
+    linear = isinstance(m.operator, LinearOperator)
+    norm = operator_norm(m.operator) if linear else float(m.operator(white).norm()) / image
+    size = float((y.square().sum(1) - 2 * sigma**2 * m.count).clamp(min=0).max()) ** 0.5 / (norm * image)
+    low, high = expected
+    most = max(-low, high) + OVERSHOOT * (high - low)
+    if size <= most:
+        return
+    raise InputRefused(
+        "E-RANGE",
+        "values outside the range of the prior",
+        where,
+        f"data of images with values of {size:.6g} and more (root mean square)",
+        f"at most {most:.6g} (images of {low:g} .. {high:g}, unit {unit})",
+        range_remedy(0.0, size, unit),
     )
 
 

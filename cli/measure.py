@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import data
-from cli import spec
+from cli import catalogue, spec
 from cli.errors import INPUT, USAGE, refusing, usage
 from cli.images import Pictures, Selection, chosen, images
 from cli.run_record import Run
@@ -18,6 +18,7 @@ from data.errors import InputRefused
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from operators import LinearOperator
     from recon import Measurement
 
 MEASUREMENT = 2**32 - 1  # the sample number of measurement noise
@@ -49,13 +50,24 @@ class Task:
         top, left, height, width = self.window
         return images[..., top : top + height, left : left + width]
 
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Where the picture begins in data that were padded as the image was."""
+        operator = self.measurement.operator
+        padded = self.window is not None and operator.in_shape[-2:] == operator.out_shape[-2:]
+        return self.window[:2] if padded else (0, 0)
+
+    def crop_data(self, y: np.ndarray) -> np.ndarray:
+        """Data without the padding."""
+        return y if self.corner == (0, 0) else self.crop(y)
+
 
 def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Task:
     """The measurement of an HDF5 file, which is enough to reconstruct from."""
     import torch
 
     import recon
-    from operators import OPERATORS, Gaussian
+    from operators import NOISES, OPERATORS
 
     stored = data.read_measurement(path)
     name = stored.operator["name"]
@@ -69,15 +81,32 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
     y, x = (None if part is None else torch.from_numpy(part[wanted]) for part in (stored.y, stored.x))
     with refusing("E-OPERATOR", "operator cannot be built", f"{path}:/operator", INPUT):
         built = OPERATORS[name](**stored.operator["parameters"])
-    sigma = stored.noise["sigma"]
+    levels = {key: value for key, value in stored.noise.items() if key != "model"}
+    model = stored.noise["model"]
     if noise is not None:
-        sigma = spec.sigma(noise, float(y.abs().max()))
-        run.note(f"noise level {sigma:g} from --noise replaces that of {path.name}")
+        levels = {spec.level_of(model, path): spec.sigma(noise, float(y.abs().max()))}
+        run.note(f"noise level {next(iter(levels.values())):g} from --noise replaces that of {path.name}")
+    levels = {key: torch.from_numpy(v[wanted] if v.ndim == y.ndim and len(v) == len(stored.y) else v)
+              if isinstance(v, np.ndarray) else v for key, v in levels.items()}  # fmt: skip
     with refusing("E-GEOMETRY", "measurement does not fit its operator", f"{path}:/y", INPUT):
         grey = len(built.in_shape) == 2  # other operators have the channels among the axes that they act on
         y = with_channel(y, len(built.out_shape)) if grey else y
-        measurement = recon.Measurement(built, y, Gaussian(sigma))
+        measurement = recon.Measurement(built, y, NOISES[model](**levels))
     return Task(measurement, None if x is None else with_channel(x, 2).float().numpy(), stored.unit)
+
+
+def for_method(task: Task, method: str | None, run: Run) -> Task:
+    """Photon counts as line integrals with normal noise of each count's own level, for methods that need such noise."""
+    from operators import TransmissionCT
+    from recon.general import GENERAL
+    from recon.presets import DEFAULT_METHOD
+
+    measurement = task.measurement
+    if not isinstance(measurement.noise, TransmissionCT) or (method or DEFAULT_METHOD) in GENERAL:
+        return task
+    y, noise = measurement.noise.logarithmic(measurement.y)
+    run.note(f"{method} needs Gaussian noise: counts are taken as line integrals log(I0 / y), each with its own level")
+    return replace(task, measurement=replace(measurement, y=y, noise=noise))
 
 
 def with_channel(images: Tensor, axes: int) -> Tensor:
@@ -86,7 +115,7 @@ def with_channel(images: Tensor, axes: int) -> Tensor:
 
 
 def simulated(
-    x: np.ndarray, operator: str, flags: spec.OperatorFlags, noise: str, seed: int, unit: str
+    x: np.ndarray, operator: str, flags: spec.OperatorFlags, noise: spec.NoiseFlags, seed: int, unit: str
 ) -> tuple[Task, dict[str, Any]]:
     """Measures images (B, C, H, W): the task, and the arguments of `data.write_measurement` that keep it.
 
@@ -95,25 +124,45 @@ def simulated(
     import torch
 
     import recon
-    from operators import Gaussian
     from recon.noise import CounterNoise
 
     images = torch.from_numpy(x)
-    built = spec.build(operator, flags, x.shape[-2:], seed)
+    own, of_noise = spec.split(flags, noise.model)
+    built = spec.build(operator, own, x.shape[-2:], seed)
+    refuse_channels(x, built)
     clean = built(images)
-    model = Gaussian(spec.sigma(noise, float(clean.abs().max())))
-    y = model.sample(clean, CounterNoise(seed, range(len(x)), [MEASUREMENT] * len(x))(clean))
+    # the largest value of k-space is the sum of the image, far above all others: its noise is compared with the image
+    largest = images if operator == "mri" else clean
+    model = spec.noise(noise, of_noise, float(largest.abs().max()))
+    draw = CounterNoise(seed, range(len(x)), [MEASUREMENT] * len(x))
+    with refusing("E-RANGE", "such data cannot be", f"--noise-model {noise.model}", INPUT):
+        y = model.sample(clean, *(draw(clean) for _ in range(model.draws)))
     if built.measured is not None:
         y = y * built.measured
     stored = {
         "y": y.numpy(),
         "operator": built.spec,
-        "noise": {"model": "gaussian", "sigma": model.sigma},
+        "noise": spec.stored_noise(model),
         "x": x,
         "unit": unit,
         "attrs": {"seed": seed},
     }
     return Task(recon.Measurement(built, y, model), x, unit), stored
+
+
+def refuse_channels(x: np.ndarray, operator: LinearOperator) -> None:
+    """Refuses images (B, C, H, W) of other channels than the operator acts on."""
+    wanted = operator.in_shape[:-2]
+    if wanted and x.shape[1:-2] != wanted:
+        name = operator.spec["name"]
+        raise InputRefused(
+            "E-CHANNELS",
+            "channels do not fit the operator",
+            f"--operator {name}",
+            f"images of {x.shape[1]} channel(s)",
+            f"{wanted[0]} channels for {name}",
+            "measure colour images with it" if wanted[0] == 3 else "choose other --set of it, or other images",
+        )
 
 
 def from_image(
@@ -139,23 +188,25 @@ def from_image(
             "a measurement file, or an image with --operator",
             "--operator inpaint --mask mask.png, or see `recon info operators`",
         )
-    if operator == "ct":
+    if operator not in spec.PICTURES and operator in catalogue.OPERATORS:
+        example = "--angles 60 " if operator == "ct" else ""
         raise usage(
-            "ct data come in a measurement file",
+            f"{operator} data come in a measurement file",
             str(path),
             "an image",
             "HDF5 as `recon simulate` writes it",
-            f"recon simulate {path.name} --operator ct --angles 60 --noise 1% -o scan.h5",
+            f"recon simulate {path.name} --operator {operator} {example}--noise 1% -o scan.h5",
         )
     pictures = images(path, wanted, run)
     size = pictures.values.shape[-2:]
     factor = (flags.factor or 1) if operator == "downsample" else 1
     built = spec.build(operator, flags, (size[0] * factor, size[1] * factor), seed)
-    if tuple(built.out_shape) != tuple(size):
+    given = pictures.values.shape[-len(built.out_shape) :]
+    if tuple(built.out_shape) != given:
         raise usage(
             "image is not what the operator gives",
             str(path),
-            f"{size[0]} x {size[1]}",
+            " x ".join(map(str, given)),
             " x ".join(str(n) for n in built.out_shape),
             "correct the operator's parameters",
         )

@@ -83,7 +83,8 @@ NoiseToAdd = Annotated[
     str,
     typer.Option(
         "--noise",
-        help="Standard deviation in units of y, or a share like 1% of the largest noiseless |A x|.",
+        help="Standard deviation in units of y, or a share like 1% of the largest noiseless |A x|, for mri of the "
+        "largest |x|.",
         rich_help_panel=OPERATOR,
     ),
 ]
@@ -92,9 +93,20 @@ NoiseInData = Annotated[
     typer.Option(
         "--noise",
         help="Standard deviation in units of y, or a share like 1% of the largest |y|, noise included; default: "
-        "what the measurement file says, for an image the rounding of its values.",
+        "what the measurement file says, for an image the rounding of its values, for k-space an estimate (auto).",
         rich_help_panel=OPERATOR,
     ),
+]
+NoiseModel = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{catalogue.names(catalogue.NOISES)} (`recon info noises`); default: the first.",
+        rich_help_panel=OPERATOR,
+    ),
+]
+Photons = Annotated[
+    float | None,
+    typer.Option(help="Counts for a value of 1 (poisson), or without a body (transmission).", rich_help_panel=OPERATOR),
 ]
 Angles = Annotated[
     str | None,
@@ -109,7 +121,7 @@ Keep = Annotated[
     float | None, typer.Option(help="inpaint: share of pixels seen, at random.", rich_help_panel=OPERATOR)
 ]
 Mask = Annotated[
-    Path | None, typer.Option(help="inpaint: image file, white = kept.", rich_help_panel=OPERATOR)
+    Path | None, typer.Option(help="inpaint, mri: image file, white = kept.", rich_help_panel=OPERATOR)
 ]
 Box = Annotated[
     str | None, typer.Option(help="inpaint: hidden TOP,LEFT,HEIGHT,WIDTH.", rich_help_panel=OPERATOR)
@@ -124,6 +136,24 @@ Kernel = Annotated[
 Motion = Annotated[str | None, typer.Option(help="blur: LENGTH_PX,ANGLE_DEG.", rich_help_panel=OPERATOR)]
 Boundary = Annotated[str | None, typer.Option(help="blur: circular or zero.", rich_help_panel=OPERATOR)]
 Factor = Annotated[int | None, typer.Option(help="downsample: integer factor.", rich_help_panel=OPERATOR)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", rich_help_panel=OPERATOR,
+        help="Parameter of the operator, like acceleration=4 (`recon info mri`); files for arrays; repeatable.",
+    ),
+]  # fmt: skip
+Axes = Annotated[
+    str | None,
+    typer.Option(help="k-space: coil,row,column or slice,row,column where it is in doubt.", rich_help_panel=OPERATOR),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        help="k-space: factor by which it is multiplied; auto (default): the image becomes about 0 .. 1.",
+        rich_help_panel=OPERATOR,
+    ),
+]
 ToGray = Annotated[bool, typer.Option("--to-gray", help="Turn a colour image to grey, drop alpha.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Larger images are refused before they are read.")]
 Items = Annotated[str | None, typer.Option(help="Items of a file, START:STOP as in Python.")]

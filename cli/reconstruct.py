@@ -13,6 +13,7 @@ from cli import options as o
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Measurement file, or image with --operator.")]
 OF_SAMPLERS = ("prior", "steps", "samples", "label", "label_weight", "classifier", "batch_size", "device")
 OF_IMAGES = ("operator", "to_gray", "max_pixels")
+OF_KSPACE = ("axes", "scale")
 
 
 def reconstruct(
@@ -23,8 +24,9 @@ def reconstruct(
     operator: o.Operator = None, noise: o.NoiseInData = None, angles: o.Angles = None,
     detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None,
     std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None, boundary: o.Boundary = None,
-    factor: o.Factor = None, items: o.Items = None, to_gray: o.ToGray = False,
-    max_pixels: o.MaxPixels = o.MANY, device: o.Device = None, batch_size: o.BatchSize = None,
+    factor: o.Factor = None, set: o.Settings = None, items: o.Items = None, to_gray: o.ToGray = False,
+    max_pixels: o.MaxPixels = o.MANY, axes: o.Axes = None, scale: o.Scale = None,
+    device: o.Device = None, batch_size: o.BatchSize = None,
     overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
 ) -> None:
     """Draw from the posterior: mean, spread, samples, and a report that says what to trust.
@@ -40,8 +42,10 @@ def reconstruct(
     from cli import output as out
     from cli.config import refuse_idle
     from cli.images import Selection
+    from cli.kspace import KspaceFlags, from_kspace
     from cli.run_record import Run, show
     from data.kinds import expect
+    from data.kspace import is_kspace
     from data.reading import ARRAYS, PICTURES
 
     if method is not None:
@@ -50,12 +54,15 @@ def reconstruct(
     if classical:
         refuse_idle(context, OF_SAMPLERS, f"{method} draws no samples and takes no prior")
     kind = expect(measured, *PICTURES, *ARRAYS, "hdf5", as_what="a measurement or an image")
+    kspace = operator is None and is_kspace(measured)
+    if not kspace:
+        refuse_idle(context, OF_KSPACE, "these are for files of k-space")
     from_file = kind == "hdf5" and (operator is None or data.is_measurement(measured))
     if from_file:
         idle = [*OF_IMAGES, *(field.name for field in fields(spec.OperatorFlags))]
         refuse_idle(context, idle, "a measurement file has its operator and its data already")
     path = None if classical else priors.find(prior, "or --method fbp, tv or pinv, which need none")
-    flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
+    flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor, set)
     wanted = Selection(items, None, to_gray, max_pixels)
     run = Run("reconstruct", {
         "input": measured, "prior": prior, "method": method, "label": label, "label_weight": label_weight,
@@ -63,23 +70,26 @@ def reconstruct(
         **flags.given(), "noise": noise, "items": items, "output": output})
     with out.folder(output, overwrite, [measured, mask, config]) as folder, run.hearing():
         run.hash_inputs([measured, mask, path])
-        if from_file:
+        if kspace:
+            task = from_kspace(measured, noise, KspaceFlags(axes, scale), items, run)
+        elif from_file:
             task = measure.from_file(measured, noise, items, run)
         else:
             task = measure.from_image(measured, noise, operator, flags, seed, wanted, run)
+        task = measure.for_method(task, method, run)
         if classical:
             chosen = methods.options(method, option or [])
             run.begin(options=chosen)
             result, header = restore.classical(task, method, chosen), None
-            scale = results.own_scale(task, result.estimate)
+            shown = results.own_scale(task, result.estimate)
         else:
             plan = restore.plan(method, steps, samples, seed, batch_size, device, option or [])
             network = priors.load(path, plan.device)
             task = fit.for_prior(task, network, measured.name, run)
-            header, scale = priors.facts(network.header), fit.value_range(network)
+            header, shown = priors.facts(network.header), fit.value_range(network)
             run.begin(**asdict(plan), trained_on=header.get("trained on"))
             told = labelling.asked(label, label_weight, classifier, network)
             result = restore.posterior(task, network, plan, told)
-        done = results.Finished(task, result, scale, measured.name)
+        done = results.Finished(task, result, shown, measured.name)
         record = results.publish(folder, f"Reconstruction of {measured.name}", [done], header, run)
     show(record, json, [output / name for name in record["outputs"][:4]])

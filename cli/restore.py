@@ -16,7 +16,7 @@ from cli.measure import Task
 from cli.progress import bar
 from cli.scores import LEVEL
 from cli.verdict import Fit
-from data.rules import labels
+from data.rules import event_labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,8 +143,7 @@ def fits(task: Task, images: Tensor, of_samples: bool) -> list[Fit]:
     m = task.measurement
     images = images.to(m.y)
     sizes = torch.stack([m.residual(x).abs() for x in images], 1)  # (B, S, ...)
-    sigma = torch.as_tensor(m.noise.sigma, dtype=m.y.dtype)
-    scaled = sizes if m.noiseless else sizes / torch.broadcast_to(sigma, m.y.shape)[:, None]
+    scaled = sizes if m.noiseless else torch.stack([m.deviations(x).abs() for x in images], 1)
     averages = None if m.noiseless else torch.stack([m.chi_square(x) for x in images]).mean(0).tolist()
     seen = m.y if m.operator.measured is None else m.y[..., m.operator.measured.expand(m.operator.out_shape)]
     found = []
@@ -165,9 +164,9 @@ def fits(task: Task, images: Tensor, of_samples: bool) -> list[Fit]:
 
 def named(task: Task, index: Sequence[int]) -> str:
     """A place in the data, without padding, in words: "row 60, column 9"."""
-    first = task.window or (0,) * len(index)
-    axes = labels(task.measurement.operator.spec["name"], 4)[-len(index) :]
-    return ", ".join(f"{axis} {n - start}" for axis, n, start in zip(axes, index, first, strict=False))
+    axes = ("channel", *event_labels(**task.measurement.operator.spec))[-len(index) :]
+    first = (0,) * (len(index) - 2) + task.corner
+    return ", ".join(f"{axis} {n - start}" for axis, n, start in zip(axes, index, first[-len(index) :], strict=True))
 
 
 def residual(task: Task, images: Tensor) -> np.ndarray | None:

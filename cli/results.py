@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 import data
-from cli import likeness, pictures, report
+from cli import likeness, pictures, report, showing
 from cli.measure import Task
 from cli.pictures import Picture
 from cli.restore import Result
 from cli.run_record import Run, save
 from cli.scores import COVERAGE, PERCENT, SCATTER, scores
+from cli.spec import PICTURES, noise_words
 from cli.verdict import BAD, GOOD, Verdict, judge
 from data.checks import RANGES
 
 Scores = dict[str, dict[str, Any]]
 WIDTH = f"Width of {PERCENT} % interval"
 SHOWN_ITEMS, SHOWN_SAMPLES, OVERVIEW = 4, 8, 7
-IMAGE_LIKE = ("identity", "inpaint", "blur", "downsample")
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,15 @@ class Finished:
 
 def input_picture(done: Finished, item: int, prefix: str) -> Picture:
     """The data: as an image where they are one, else on their own scale."""
-    y = done.task.measurement.y[item].numpy()
-    if done.task.measurement.operator.spec["name"] in IMAGE_LIKE:
-        return pictures.image(f"{prefix}input", "Input", done.task.crop(y), done.scale, done.task.unit)
-    return pictures.image(
-        f"{prefix}input", "Input: sinogram", y, pictures.full_range(y), caption="angle down, detector across"
-    )
+    from operators import Poisson
+
+    y, spec = done.task.measurement.y[item].numpy(), done.task.measurement.operator.spec
+    if spec["name"] in PICTURES:
+        counts = isinstance(done.task.measurement.noise, Poisson)
+        scale, unit = (pictures.full_range(y), "counts") if counts else (done.scale, done.task.unit)
+        return pictures.image(f"{prefix}input", "Input", done.task.crop_data(y), scale, unit)
+    title, values, caption = showing.data(y, spec)
+    return pictures.image(f"{prefix}input", f"Input: {title}", values, pictures.full_range(values), caption=caption)
 
 
 def item_pictures(
@@ -155,13 +158,14 @@ def describe(task: Task) -> str:
     sizes = [" x ".join(str(n) for n in shape) for shape in (operator.in_shape, operator.out_shape)]
     seen = ""
     if operator.measured is not None:
-        seen = f", {100 * operator.measured.float().mean().item():.0f} % of the pixels seen"
+        what = "k-space" if operator.spec["name"] == "mri" else "the pixels"
+        seen = f", {100 * operator.measured.float().mean().item():.0f} % of {what} seen"
     return f"{operator.spec['name']}, {sizes[0]} to {sizes[1]}{seen}, noise {noise(task)}"
 
 
 def noise(task: Task) -> str:
     """The noise level, the largest where there are several, and whether anyone stated it."""
-    return f"{float(np.max(task.measurement.noise.sigma)):.4g}" + (" (assumed)" if task.assumed else "")
+    return noise_words(task.measurement.noise) + (" (assumed)" if task.assumed else "")
 
 
 def sections(done: Finished, judged: Scores, run: Run) -> list[report.Section]:

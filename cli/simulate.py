@@ -13,11 +13,14 @@ NoTruth = Annotated[bool, typer.Option("--no-truth", help="Leave the image itsel
 
 
 def simulate(
+    context: typer.Context,
     image: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF, NPY, or HDF5 with `images`.")],
-    output: o.OutputFile, operator: o.Operator = None, noise: o.NoiseToAdd = "1%", angles: o.Angles = None,
+    output: o.OutputFile, operator: o.Operator = None, noise: o.NoiseToAdd = "1%",
+    noise_model: o.NoiseModel = None, photons: o.Photons = None, angles: o.Angles = None,
     detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None,
     std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None, boundary: o.Boundary = None,
-    factor: o.Factor = None, items: o.Items = None, subset: o.Subset = None, to_gray: o.ToGray = False,
+    factor: o.Factor = None, set: o.Settings = None, items: o.Items = None, subset: o.Subset = None,
+    to_gray: o.ToGray = False,
     max_pixels: o.MaxPixels = o.MANY, seed: o.Seed = 0, no_truth: NoTruth = False,
     overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
 ) -> None:
@@ -28,20 +31,26 @@ def simulate(
     import data
     from cli import measure, spec
     from cli import output as out
+    from cli.config import refuse_idle
     from cli.images import Selection, images
     from cli.run_record import Run, show
 
-    flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor)
+    flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor, set)
+    if noise_model in spec.COUNTS:
+        refuse_idle(context, ["noise"], "counts have no noise level of their own: it follows from --photons")
     run = Run("simulate", {
-        "image": image, "operator": spec.named(operator), **flags.given(), "noise": noise, "seed": seed,
+        "image": image, "operator": spec.named(operator), **flags.given(), "noise": noise,
+        "noise_model": noise_model, "photons": photons, "seed": seed,
         "items": items, "subset": subset, "output": output})
     data.output_file(output, overwrite, [path for path in (image, mask, config) if path], out.ROOM)
     run.begin()
     found = images(image, Selection(items, subset, to_gray, max_pixels), run)
     values = found.values
-    _, stored = measure.simulated(values, operator, flags, noise, seed, found.unit)
-    y, sigma = stored["y"], stored["noise"]["sigma"]
-    run.note(f"noise standard deviation {sigma:.6g} ({noise}); y lies in {y.min():.4g} .. {y.max():.4g}")
+    noises = spec.NoiseFlags(noise, noise_model, photons)
+    task, stored = measure.simulated(values, operator, flags, noises, seed, found.unit)
+    y, model = stored["y"], task.measurement.noise
+    said = f"standard deviation {model.sigma:.6g} ({noise})" if noise_model is None else spec.noise_words(model)
+    run.note(f"noise {said}; y lies in {y.min():.4g} .. {y.max():.4g}")
     data.write_measurement(output, **{**stored, "x": None if no_truth else values})
-    record = run.record(output=output, items=len(values), image=values.shape[1:], y=y.shape[1:], sigma=sigma)
+    record = run.record(output=output, items=len(values), image=values.shape[1:], y=y.shape[1:], noise=stored["noise"])
     show(record, json, [output])

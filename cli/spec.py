@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import data
-from cli import catalogue
+from cli import catalogue, keywords
 from cli.errors import USAGE, nearest, refusing, usage
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 NEEDS = {  # of these flags an operator takes exactly one, as in the example
     "ct": {"angles": "60"},
     "inpaint": {"mask": "mask.png", "keep": "0.4", "box": "8,8,16,16"},
-    "blur": {"std": "2", "motion": "9,30", "kernel": "kernel.png"},
+    "blur": {"std": "2", "motion": "9,30", "kernel": "kernel.png", "defocus": "3"},
 }
+DEFAULTS = {"mri": {"image": "real"}}  # pictures are real where the library leaves it open
+PICTURES = ("identity", "inpaint", "blur", "downsample", "mosaic", "grey", "clip", "quantise")  # whose data are such
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,18 @@ class OperatorFlags:
     motion: str | None = None
     boundary: str | None = None
     factor: int | None = None
+    set: list[str] | None = None  # NAME=VALUE, any parameter
 
     def given(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+SHORTHANDS = tuple(field.name for field in fields(OperatorFlags) if field.name != "set")
+
+
+def flag(name: str, value: object) -> str:
+    """A parameter as it is typed: a flag of its own, or `--set NAME=VALUE`."""
+    return f"--{name} {value}" if name in SHORTHANDS else f"--set {name}={value}"
 
 
 def known(what: str, name: str, names: list[str]) -> str:
@@ -70,40 +81,74 @@ def named(operator: str | None) -> str:
     return known("operator", operator, list(catalogue.OPERATORS))
 
 
+def parameters(name: str) -> dict[str, Any]:
+    """The parameters of an operator that may be set, with their defaults; None where it must be chosen or is."""
+    from operators import OPERATORS
+
+    signature = inspect.signature(OPERATORS[name]).parameters.values()
+    found = {p.name: None if p.default is p.empty else p.default for p in signature}
+    return {key: value for key, value in {**found, **DEFAULTS.get(name, {})}.items() if key not in ("shape", "seed")}
+
+
 def build(name: str, flags: OperatorFlags, shape: tuple[int, int], seed: int) -> LinearOperator:
     """The operator of the flags, for images of `shape` (H, W); a flag of another operator is refused."""
     from operators import OPERATORS
 
-    factory = OPERATORS[known("operator", name, list(OPERATORS))]
-    accepted = inspect.signature(factory).parameters
-    given = flags.given()
-    for flag in given:
-        if flag not in accepted:
-            takes = ", ".join(f"--{key}" for key in asdict(flags) if key in accepted) or "no parameters"
+    factory, known_ones = OPERATORS[known("operator", name, list(OPERATORS))], parameters(name)
+    typed = {key: value for key, value in flags.given().items() if key in SHORTHANDS}
+    for key in typed:
+        if key not in known_ones:
+            takes = ", ".join(f"--{key}" if key in SHORTHANDS else f"--set {key}=..." for key in known_ones)
             raise usage(
-                f"--{flag} is no parameter of {name}",
-                f"--{flag}",
-                given[flag],
-                f"{name} takes {takes}",
-                f"remove --{flag}, or choose another --operator",
+                f"--{key} is no parameter of {name}",
+                f"--{key}",
+                typed[key],
+                f"{name} takes {takes or 'no parameters'}",
+                f"remove --{key}, or choose another --operator",
             )
-    refuse_incomplete(name, given)
-    values = {flag: parse(flag, value, name, shape) for flag, value in given.items()}
-    if "seed" in accepted:
+    typed |= settings(name, known_ones, flags, typed)
+    refuse_incomplete(name, typed)
+    values = {**DEFAULTS.get(name, {}), **{key: parse(key, value, name, shape) for key, value in typed.items()}}
+    if "seed" in inspect.signature(factory).parameters:
         values["seed"] = seed
     with refusing("E-USAGE", f"{name} cannot be built", f"--operator {name}", USAGE):
         return factory(shape=shape, **values)
 
 
+def split(flags: OperatorFlags, model: str | None) -> tuple[OperatorFlags, list[str]]:
+    """What of `--set` is the operator's, and what the noise model's."""
+    own = noise_settings(model or "gaussian")
+    of_noise = [text for text in flags.set or [] if text.partition("=")[0].strip() in own]
+    return replace(flags, set=[text for text in flags.set or [] if text not in of_noise]), of_noise
+
+
+def settings(name: str, accepted: dict[str, Any], flags: OperatorFlags, typed: dict[str, Any]) -> dict[str, Any]:
+    """What `--set` gives: values of the signature's types, but texts where a shorthand has a form of its own."""
+    from operators import OPERATORS
+
+    found, plain = {}, []
+    for text in flags.set or []:
+        key, value = keywords.pair(name, "--set", list(accepted), text)
+        if key in typed or key in found:
+            raise usage(f"{key} is given twice", "--set", text, "each parameter once", f"leave out --set {key}=...")
+        found[key] = value
+        if key not in FORMS:
+            plain.append(text)
+    return found | keywords.read(name, "--set", OPERATORS[name], accepted, plain)
+
+
 def refuse_incomplete(name: str, given: dict[str, Any]) -> None:
     """Refuses an operator that lacks what it needs, or has it twice."""
     needs = NEEDS.get(name, {})
-    there = [f"--{flag} {given[flag]}" for flag in needs if flag in given]
+    there = [flag(key, given[key]) for key in needs if key in given]
     if needs and len(there) != 1:
         found = " and ".join(there) or "none of its flags"
-        expected = " or ".join(f"--{flag}" for flag in needs)
-        examples = ", or ".join(f"--{flag} {example}" for flag, example in needs.items())
+        expected = " or ".join(flag(key, "...").removesuffix(" ...") for key in needs)
+        examples = ", or ".join(flag(key, example) for key, example in needs.items())
         raise usage(f"{name} needs one of its flags", f"--operator {name}", found, expected, examples)
+
+
+FORMS = ("angles", "mask", "box", "motion", "kernel")  # parameters with a form of their own on the command line
 
 
 def parse(flag: str, value: Any, operator: str, shape: tuple[int, int]) -> Any:
@@ -111,7 +156,7 @@ def parse(flag: str, value: Any, operator: str, shape: tuple[int, int]) -> Any:
     if flag == "angles":
         return angles(value)
     if flag == "mask":
-        return data.read_mask(value, shape)
+        return data.read_mask(Path(value), shape)
     if flag == "box":
         return numbers(flag, value, int, 4, "TOP,LEFT,HEIGHT,WIDTH in whole pixels")
     if flag == "motion":
@@ -166,6 +211,73 @@ def kernel(path: Path) -> np.ndarray:
             "give a kernel with light in it",
         )
     return values / total
+
+
+COUNTS = {"poisson": "gain", "transmission": "I0"}  # models of counts, and what --photons is to them
+LEVELS = {"gaussian": "sigma", "laplace": "scale", "rician": "sigma"}  # the others, and what --noise is to them
+
+
+@dataclass(frozen=True)
+class NoiseFlags:
+    """The noise as typed: a level, or photons for counts, and the model."""
+
+    level: str = "1%"
+    model: str | None = None
+    photons: float | None = None
+
+
+def noise_settings(model: str) -> dict[str, float]:
+    """What `--set` takes for a noise model, with defaults: all but its level."""
+    return {"poisson": {"background": 0.0}, "transmission": {"electronic": 0.0}}.get(model, {})
+
+
+def noise(flags: NoiseFlags, settings: list[str], largest: float) -> Any:
+    """The noise model of the flags.
+
+    Args:
+        flags: as typed.
+        settings: NAME=VALUE, further parameters of the model.
+        largest: what a share like 1% refers to.
+    """
+    from operators import NOISES
+
+    name = known("noise model", flags.model or "gaussian", list(NOISES))
+    more = keywords.read(name, "--set", NOISES[name], noise_settings(name), settings)
+    if name in COUNTS and flags.photons is None:
+        fix = f"--noise-model {name} --photons 1e4"
+        raise usage(f"{name} counts photons", "--noise-model", "no --photons", "how many there are", fix)
+    if name not in COUNTS and flags.photons is not None:
+        fix = "leave out --photons, or give --noise-model poisson or transmission"
+        raise usage(f"{name} noise counts no photons", "--photons", flags.photons, "a noise model of counts", fix)
+    level = {COUNTS[name]: flags.photons} if name in COUNTS else {LEVELS[name]: sigma(flags.level, largest)}
+    with refusing("E-USAGE", "this noise cannot be", "--noise-model", USAGE):
+        return NOISES[name](**level, **more)
+
+
+def level_of(model: str, path: Path) -> str:
+    """The parameter of a noise model that `--noise` replaces; counts have none."""
+    if model not in LEVELS:
+        fix = "leave out --noise"
+        found = f"{model} counts in {path}"
+        raise usage("counts have no noise level of their own", "--noise", found, "no --noise", fix)
+    return LEVELS[model]
+
+
+def stored_noise(model: Any) -> dict[str, Any]:
+    """A noise model as measurement files keep it: {"model", its parameters}."""
+    from operators import NOISES
+
+    name = next(name for name, kind in NOISES.items() if isinstance(model, kind))
+    levels = {field.name: getattr(model, field.name) for field in fields(model)}
+    return {"model": name, **{key: np.asarray(value) if np.ndim(value) else value for key, value in levels.items()}}
+
+
+def noise_words(model: Any) -> str:
+    """A noise model in words: of Gaussian noise the largest level, of another its name and parameters."""
+    found = stored_noise(model)
+    name = found.pop("model")
+    levels = {key: f"{float(np.max(value)):.4g}" for key, value in found.items()}
+    return levels["sigma"] if name == "gaussian" else ", ".join([name, *(f"{key} {v}" for key, v in levels.items())])
 
 
 def sigma(text: str, largest: float) -> float:

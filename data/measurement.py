@@ -4,8 +4,8 @@
     /y           (items, ...) data, item first; the axes carry their names
     /operator    attributes name and parameters (JSON); arrays among the parameters are datasets
     /angles      angles of a CT operator, attribute units = "deg" or "rad"
-    /mask        mask of an inpainting operator
-    /noise       attribute model; sigma, in units of y, as attribute or dataset
+    /mask        mask of an inpainting operator, or of k-space
+    /noise       attribute model; its parameters (sigma of "gaussian", in units of y) as attributes or datasets
     /x           optional truth (items, C, H, W)
     /attributes  optional: anything else that was stored with it
 
@@ -41,7 +41,7 @@ class MeasurementFile:
     Args:
         y: (items, ...) float32 or float64.
         operator: {"name", "parameters"}, what the factory of that name takes; angles in radians.
-        noise: {"model": "gaussian", "sigma": float or array}, in units of y.
+        noise: {"model": "gaussian", "sigma": float or array}, in units of y, or another of `data.rules.MODELS`.
         x: (items, C, H, W) truth, or None.
         unit: of an image value, "" if not known.
         attrs: anything else that was stored.
@@ -77,7 +77,7 @@ def write_measurement(
         file.attrs["recon_format"] = FORMAT
         file.attrs["unit"] = unit
         file["y"] = y
-        for axis, name in zip(file["y"].dims, labels(operator["name"], y.ndim), strict=True):
+        for axis, name in zip(file["y"].dims, labels(operator, y.ndim), strict=True):
             axis.label = name
         group = file.create_group("operator")
         group.attrs["name"] = operator["name"]
@@ -86,10 +86,11 @@ def write_measurement(
             file["angles"].attrs["units"] = "rad"
         group = file.create_group("noise")
         group.attrs["model"] = noise["model"]
-        if np.ndim(noise["sigma"]):
-            group["sigma"] = noise["sigma"]
-        else:
-            group.attrs["sigma"] = float(noise["sigma"])
+        for name, level in noise.items():
+            if np.ndim(level):
+                group[name] = level
+            elif name != "model":
+                group.attrs[name] = float(level)
         if x is not None:
             file["x"] = x
         write_tree(file.create_group("attributes"), attrs or {})

@@ -10,8 +10,21 @@ import numpy as np
 
 from data.errors import InputRefused
 
-LABELS = {"ct": ("angle", "detector")}  # names of the last axes of y; of images otherwise
 TURN = 2 * np.pi
+MODELS = {  # of noise, their parameters, and whether these are above zero
+    "gaussian": {"sigma": False},
+    "laplace": {"scale": True},
+    "poisson": {"gain": True, "background": False},
+    "transmission": {"I0": True, "electronic": False},
+    "rician": {"sigma": True},
+}
+NOT_NEGATIVE = ("poisson", "rician")
+NOISE_FIXES = {
+    "gain": "give the counts for a value of 1",
+    "background": "give the expected counts of an empty image",
+    "I0": "give the counts of an empty scanner",
+    "electronic": "give the read-out noise in counts",
+}
 
 
 @dataclass(frozen=True)
@@ -34,11 +47,33 @@ def refusal(title: str, where: str, problems: list[Problem]) -> InputRefused:
     return InputRefused(problems[0].code, title, where, found, expected, fix, problems[0].exit_code)
 
 
-def labels(operator: str, ndim: int) -> tuple[str, ...]:
-    """Names of the axes of y: ("item", "channel", "angle", "detector") for CT."""
-    last = LABELS.get(operator, ("row", "column"))
-    names = ("item", "channel", *last) if ndim == 4 else ("item", *last) if ndim == 3 else ("item", "value")
+def labels(operator: dict[str, Any], ndim: int) -> tuple[str, ...]:
+    """Names of the axes of y: ("item", "channel", "angle", "detector") for CT.
+
+    Args:
+        operator: {"name", "parameters"}.
+        ndim: how many axes y has.
+    """
+    last = event_labels(operator["name"], operator["parameters"])
+    lead = ("item", "channel")[: ndim - len(last)]
+    names = ("item", "value") if ndim == 2 else (*lead, *last)
     return names if len(names) == ndim else tuple(f"axis{i}" if i else "item" for i in range(ndim))
+
+
+def event_labels(name: str, parameters: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the axes on which an operator acts: those of images unless they are known to be others."""
+    if name == "ct":
+        return ("angle", "detector")
+    if name in ("hadamard", "random_projection"):
+        return ("value",)
+    if name in ("mosaic", "grey"):
+        return ("channel", "row", "column")
+    if name == "mri":
+        points = ("row", "column") if parameters.get("trajectory") is None else ("shot", "sample")
+        return (*(("coil",) if parameters.get("coils") is not None else ()), "part", *points)
+    if name == "phase_retrieval" and parameters.get("patterns") is not None:
+        return ("pattern", "row", "column")
+    return ("row", "column")
 
 
 def problems(
@@ -54,7 +89,7 @@ def problems(
     Args:
         y: (items, ...) data.
         operator: {"name", "parameters"}; angles in radians.
-        noise: {"model": "gaussian", "sigma": standard deviation in units of y, a number or an array}.
+        noise: {"model", and its parameters, numbers or arrays, see `MODELS`}.
         x: (items, C, H, W) truth, or None.
         axes: names of the axes of y as stored, empty when they are not.
         units: of the angles; anything but "rad" is a problem, because a unit is never guessed.
@@ -65,7 +100,9 @@ def problems(
             *angles(operator["parameters"].get("angles"), y, units),
             *sinogram(y, operator["parameters"]),
         ]
-    wanted = labels(operator["name"], y.ndim)
+    if operator["name"] in EVENTS:
+        found += event(y, operator["name"], operator["parameters"])
+    wanted = labels(operator, y.ndim)
     if axes and axes != wanted:
         fix = f"bring y into the order {', '.join(wanted)} (numpy.moveaxis) and name its axes so"
         found.append(Problem("E-GEOMETRY", f"y has axes ({', '.join(axes)})", f"({', '.join(wanted)})", fix))
@@ -121,26 +158,38 @@ def misfit(name: str, shape: tuple[int, ...], size: tuple[int, ...]) -> Problem:
 
 
 def noise_level(noise: dict[str, Any], y: np.ndarray) -> Iterator[Problem]:
-    """The noise model and its level."""
-    if noise.get("model") != "gaussian" or set(noise) != {"model", "sigma"}:
+    """The noise model, its parameters, and data that it can give."""
+    model = noise.get("model")
+    if model not in MODELS or set(noise) != {"model", *MODELS[model]}:
         text = f"noise with {', '.join(f'{k} {v!r:.40}' for k, v in noise.items()) or 'nothing'}"
-        yield Problem("E-NOISE", text, "model 'gaussian' and sigma", "describe the noise by model and sigma")
+        known = ", ".join(f"model '{name}' with {' and '.join(levels)}" for name, levels in MODELS.items())
+        yield Problem("E-NOISE", text, f"model 'gaussian' and sigma, or {known}", "describe the noise by one of these")
         return
-    sigma = np.asarray(noise["sigma"])
-    if sigma.dtype.kind not in "iuf" or not (np.isfinite(sigma).all() and (sigma >= 0).all()):
-        fix = "give the standard deviation of the noise in units of y"
-        shown = sigma if sigma.ndim == 0 else f"of shape {sigma.shape} with values that are"
-        yield Problem("E-NOISE", f"sigma {shown} negative or not finite" if sigma.ndim else f"sigma {sigma}",
-                      "a finite number, not negative", fix, 2)  # fmt: skip
+    for name, positive in MODELS[model].items():
+        yield from level(name, noise[name], y, positive)
+    if model in NOT_NEGATIVE and y.dtype.kind in "biuf" and y.size and float(np.nanmin(y)) < 0:
+        text = f"{model} noise for y from {float(np.nanmin(y)):g}"
+        yield Problem("E-NOISE", text, "data of zero or more", "store what was counted, or model 'gaussian'")
+
+
+def level(name: str, value: Any, y: np.ndarray, positive: bool) -> Iterator[Problem]:
+    """One parameter of a noise model: finite, not negative or above zero, one number or one for each datum."""
+    given = np.asarray(value)
+    bad = given.dtype.kind not in "iuf" or not (np.isfinite(given).all() and (given >= 0).all())
+    if bad or (positive and not (given > 0).all()):
+        fix = NOISE_FIXES.get(name, "give the standard deviation of the noise in units of y")
+        wrong = "zero, negative or not finite" if positive else "negative or not finite"
+        shown = given if given.ndim == 0 else f"of shape {given.shape} with values that are {wrong}"
+        expected = "a finite number, " + ("above zero" if positive else "not negative")
+        yield Problem("E-NOISE", f"{name} {shown}", expected, fix, 2)
     try:
-        fits = np.broadcast_shapes(sigma.shape, y.shape) == y.shape
+        fits = np.broadcast_shapes(given.shape, y.shape) == y.shape
     except ValueError:
         fits = False
     if not fits:
-        text = f"sigma of shape {sigma.shape} for y of shape {y.shape}"
-        yield Problem(
-            "E-GEOMETRY", text, "one number, or a shape that fits y", "store one sigma, or one per value"
-        )
+        text = f"{name} of shape {given.shape} for y of shape {y.shape}"
+        expected, fix = "one number, or a shape that fits y", f"store one {name}, or one per value"
+        yield Problem("E-GEOMETRY", text, expected, fix)
 
 
 def angles(theta: Any, y: np.ndarray, units: str) -> Iterator[Problem]:
@@ -187,3 +236,32 @@ def sinogram(y: np.ndarray, parameters: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "E-GEOMETRY", text, f"{detectors}, as the operator says", "correct detectors, or the axes of y"
         )
+
+
+def kspace(parameters: dict[str, Any]) -> tuple[int, ...]:
+    """Last axes of the data of an MRI operator: (coils,) 2, and those of the mask or of the trajectory."""
+    coils, trajectory = parameters.get("coils"), parameters.get("trajectory")
+    points = trajectory.shape[:2] if isinstance(trajectory, np.ndarray) else image_size(parameters.get("shape"))
+    return (*(coils.shape[:1] if isinstance(coils, np.ndarray) else ()), 2, *points)
+
+
+def chosen(parameters: dict[str, Any]) -> tuple[int, ...]:
+    """How many data compressed sensing gives: one for each row."""
+    rows = parameters.get("rows", parameters.get("matrix"))
+    return rows.shape[:1] if isinstance(rows, np.ndarray) else ()
+
+
+EVENTS = {"mri": kspace, "hadamard": chosen, "random_projection": chosen}
+
+
+def event(y: np.ndarray, name: str, parameters: dict[str, Any]) -> Iterator[Problem]:
+    """The last axes of the data, where the parameters say them, and coil maps of the image's size."""
+    wanted = EVENTS[name](parameters)
+    if wanted and y.shape[y.ndim - len(wanted) :] != wanted or y.ndim <= len(wanted):
+        names = event_labels(name, parameters)
+        sizes = ", ".join(f"{n} {size}" for n, size in zip(names, wanted, strict=False))
+        fix = "complex data go in two real channels, the real part first" if name == "mri" else "correct rows, or y"
+        yield Problem("E-GEOMETRY", f"y of shape {y.shape}", f"last axes {wanted} ({sizes})", fix)
+    coils, size = parameters.get("coils"), image_size(parameters.get("shape"))
+    if isinstance(coils, np.ndarray) and size and coils.shape[-2:] != size:
+        yield misfit("coils", coils.shape, size)

@@ -13,6 +13,7 @@ from operators.colour import ChannelSum, grey, mosaic
 from operators.compressed import hadamard, random_projection
 from operators.correlated import CorrelatedGaussian
 from operators.counts import Poisson, TransmissionCT
+from operators.crop import Crop
 from operators.ct import ct
 from operators.diagnosis import Diagnosis, check
 from operators.diagonal import Diagonal
@@ -40,8 +41,6 @@ OPERATORS = {
     "blur": blur,
     "downsample": downsample,
     "ct": ct,
-}
-FURTHER_OPERATORS = {  # of the same contract; the command line does not describe them
     "mri": mri,
     "mosaic": mosaic,
     "grey": grey,
@@ -51,9 +50,16 @@ FURTHER_OPERATORS = {  # of the same contract; the command line does not describ
     "quantise": quantise,
     "phase_retrieval": phase_retrieval,
 }
+NOISES = {
+    "gaussian": Gaussian,
+    "laplace": Laplace,
+    "poisson": Poisson,
+    "transmission": TransmissionCT,
+    "rician": Rician,
+}
 
 __all__ = [
-    "FURTHER_OPERATORS", "OPERATORS", "Adjoint", "Chain", "ChannelSum", "Clip", "Compose", "CorrelatedGaussian",
+    "NOISES", "OPERATORS", "Adjoint", "Chain", "ChannelSum", "Clip", "Compose", "CorrelatedGaussian", "Crop",
     "Dense", "Diagnosis", "Diagonal", "Each", "FromFunctions", "Gaussian", "Identity", "Laplace",
     "LinearOperator", "Magnitude", "Operator", "Pad", "Poisson", "Quantise", "RealToComplex", "Rician",
     "Scaled", "SparseMatrix", "Stack", "Sum", "TransmissionCT", "cg", "check", "clip", "conjugate_residuals",

@@ -104,6 +104,23 @@ class CorrelatedGaussian:
         constant = -0.5 * size * math.log(2 * math.pi) - L.diagonal().log().sum() * (size / len(L))
         return constant - 0.5 * white.square().flatten(1).sum(dim=1)
 
+    def mean(self, clean: Tensor) -> Tensor:
+        """clean."""
+        return clean
+
+    def slope(self, y: Tensor, clean: Tensor) -> Tensor:
+        """(L L^T)^-1 (y - clean)."""
+        inverse = _inverse(self._factor(y))
+        return along(y - clean, self.axes, inverse.T @ inverse)
+
+    def deviation(self, y: Tensor, clean: Tensor) -> Tensor:
+        """L^-1 (y - clean)."""
+        return along(y - clean, self.axes, _inverse(self._factor(y)))
+
+    def divided(self, scale: float) -> CorrelatedGaussian:
+        """The noise of y / scale."""
+        return CorrelatedGaussian(torch.as_tensor(self.factor) / scale, self.axes)
+
     def whitened(self, operator: LinearOperator, y: Tensor) -> tuple[LinearOperator, Tensor]:
         """(L^-1 A, L^-1 y): the same measurement with noise Gaussian(1.0). Padding in y stays zero.
 

@@ -62,6 +62,23 @@ class Poisson:
         data_pair(y, clean)
         return poisson_log_likelihood(y, self.rate(clean)).flatten(1).sum(dim=1)
 
+    def mean(self, clean: Tensor) -> Tensor:
+        """The rate."""
+        return self.rate(clean)
+
+    def slope(self, y: Tensor, clean: Tensor) -> Tensor:
+        """gain (y / rate - 1), continued as the likelihood is."""
+        return level_for("gain", self.gain, y) * poisson_slope(y, self.rate(clean))
+
+    def deviation(self, y: Tensor, clean: Tensor) -> Tensor:
+        """(y - rate) / sqrt(rate), of rates of at least 0.5."""
+        return counted(y, self.rate(clean))
+
+    def local(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """By the Fisher information gain^2 / rate, of rates of at least 0.5."""
+        rate = self.rate(clean)
+        return level_for("gain", self.gain, y) * rate.clamp(min=LEAST_COUNT).rsqrt(), counted(y, rate)
+
 
 @dataclass(frozen=True, eq=False)
 class TransmissionCT:
@@ -106,9 +123,33 @@ class TransmissionCT:
             1998.
         """
         data_pair(y, clean)
+        rate, counts, variance = self._shifted(y, clean)
+        return poisson_log_likelihood(counts, rate + variance).flatten(1).sum(dim=1)
+
+    def mean(self, clean: Tensor) -> Tensor:
+        """The rate."""
+        return self.rate(clean)
+
+    def slope(self, y: Tensor, clean: Tensor) -> Tensor:
+        """-rate (counts / (rate + electronic^2) - 1), of the shifted counts of `log_likelihood`."""
+        rate, counts, variance = self._shifted(y, clean)
+        return -rate * poisson_slope(counts, rate + variance)
+
+    def deviation(self, y: Tensor, clean: Tensor) -> Tensor:
+        """(y - rate) / sqrt(rate + electronic^2), of variances of at least 0.5."""
+        rate, _, variance = self._shifted(y, clean)
+        return counted(y + variance, rate + variance)
+
+    def local(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """By the Fisher information rate^2 / (rate + electronic^2), of variances of at least 0.5."""
+        rate, _, variance = self._shifted(y, clean)
+        spread = (rate + variance).clamp(min=LEAST_COUNT).sqrt()
+        return rate / spread, -(y - rate) / spread
+
+    def _shifted(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The rate, and the counts and the variance that electronic noise adds to it, by the shifted approximation."""
         variance = level_for("electronic", self.electronic, y).square()
-        counts = torch.where(variance > 0, (y + variance).clamp(min=0.0), y)
-        return poisson_log_likelihood(counts, self.rate(clean) + variance).flatten(1).sum(dim=1)
+        return self.rate(clean), torch.where(variance > 0, (y + variance).clamp(min=0.0), y), variance
 
     def logarithmic(self, y: Tensor) -> tuple[Tensor, Gaussian]:
         """Line integrals log(I0 / y), with the normal noise that they nearly have: variance (y + electronic^2) / y^2.
@@ -144,6 +185,18 @@ def poisson_log_likelihood(counts: Tensor, rate: Tensor) -> Tensor:
     best = torch.where(some, torch.xlogy(exact, exact) - exact - torch.lgamma(exact + 1.0), 0.0).to(rate)
     slope = torch.where(some, counts / FLOOR - 1.0, -1.0)
     return best + deviance + slope * short - counts.clamp(min=1.0) / (2 * FLOOR**2) * short.square()
+
+
+def poisson_slope(counts: Tensor, rate: Tensor) -> Tensor:
+    """The derivative of `poisson_log_likelihood` by the rate."""
+    edge = torch.where(counts > 0, FLOOR, 0.0).to(rate)
+    lawful = torch.where(counts > 0, counts / rate.clamp(min=FLOOR), 0.0) - 1.0
+    return lawful - counts.clamp(min=1.0) / FLOOR**2 * (rate - edge).clamp(max=0.0)
+
+
+def counted(counts: Tensor, rate: Tensor) -> Tensor:
+    """(counts - rate) / sqrt(rate), of variances of at least `LEAST_COUNT`."""
+    return (counts - rate) * rate.clamp(min=LEAST_COUNT).rsqrt()
 
 
 def poisson_quantile(noise: Tensor, rate: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from operators.checks import data_pair, fault, level_at_least, level_for, unit_draws
+
+BOUND = 100.0  # of the inverse root information, in units of sigma, where weak signals leave none
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,3 +58,34 @@ class Rician:
         least = y.clamp(min=torch.finfo(y.dtype).tiny)
         terms = least.log() - 2 * sigma.log() - 0.5 * ((y - size) / sigma) ** 2 + bessel
         return terms.flatten(1).sum(dim=1)
+
+    def mean(self, clean: Tensor) -> Tensor:
+        """sigma sqrt(pi / 2) L_1/2(-clean^2 / (2 sigma^2)), L_1/2 the Laguerre function."""
+        sigma = level_for("sigma", self.sigma, clean)
+        t = (clean / sigma).square() / 4
+        laguerre = (1 + 2 * t) * torch.special.i0e(t) + 2 * t * torch.special.i1e(t)
+        return sigma * math.sqrt(math.pi / 2) * laguerre
+
+    def slope(self, y: Tensor, clean: Tensor) -> Tensor:
+        """(y I1(z) / I0(z) - |clean|) sign(clean) / sigma^2 with z = y |clean| / sigma^2."""
+        variance = level_for("sigma", self.sigma, y).square()
+        z = y * clean.abs() / variance
+        return (y * torch.special.i1e(z) / torch.special.i0e(z) - clean.abs()) * clean.sign() / variance
+
+    def deviation(self, y: Tensor, clean: Tensor) -> Tensor:
+        """(y - E[y]) / std[y], by E[y^2] = clean^2 + 2 sigma^2."""
+        sigma, c = level_for("sigma", self.sigma, y).double(), clean.double()
+        mean = self.mean(c)
+        variance = (c.square() + 2 * sigma.square() - mean.square()).clamp(min=0.4 * sigma.square())
+        return ((y - mean) * variance.rsqrt()).to(y)
+
+    def local(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """By its slope and the information clean^2 / (sigma^2 (clean^2 + sigma^2)).
+
+        That is the Fisher information in the limits of weak and of strong signals, and within a fifth of it between.
+        """
+        sigma = level_for("sigma", self.sigma, y)
+        size = torch.hypot(clean, sigma)
+        ratio = torch.special.i1e(y * clean.abs() / sigma**2) / torch.special.i0e(y * clean.abs() / sigma**2)
+        root = clean.abs() / (sigma * size)
+        return root, (y * ratio - clean.abs()) * clean.sign() / sigma * (size / clean.abs()).clamp(max=BOUND)

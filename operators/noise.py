@@ -5,7 +5,13 @@ Each has
     draws                           how many unit normal values it needs for each datum
     sample(clean, *noise)           data from noiseless data A x and `draws` tensors of unit normal values
     log_likelihood(y, clean)        log p(y | A x) for each item, differentiable in clean
+    mean(clean)                     E[y], what the data are on average
+    slope(y, clean)                 its derivative by clean, for each datum
+    deviation(y, clean)             (y - E[y]) / std[y] for each datum: variance 1 where clean is true
+    local(y, clean)                 root, r: near clean log p(y | c) is about a constant - (root (c - clean) - r)^2 / 2,
+                                    root^2 being the Fisher information of a datum; what Gaussian methods work with
     whitened(operator, y)           for Gaussian noise: the operator and the data that have unit noise
+    divided(scale)                  for Gaussian noise: the model of y / scale
 
 Noise is drawn by transforming unit normal values, also where it is not normal, so that whoever holds the random
 numbers (one counter for each sample) holds them for every model.
@@ -70,6 +76,27 @@ class Gaussian:
         terms = -0.5 * ((y - clean) / sigma) ** 2 - sigma.log() - 0.5 * math.log(2 * math.pi)
         return terms.flatten(1).sum(dim=1)
 
+    def mean(self, clean: Tensor) -> Tensor:
+        """clean."""
+        return clean
+
+    def slope(self, y: Tensor, clean: Tensor) -> Tensor:
+        """(y - clean) / sigma^2."""
+        return (y - clean) / level_for("sigma", self.sigma, y).square()
+
+    def deviation(self, y: Tensor, clean: Tensor) -> Tensor:
+        """(y - clean) / sigma."""
+        return (y - clean) / level_for("sigma", self.sigma, y)
+
+    def local(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """1 / sigma and (y - clean) / sigma: exact."""
+        root = 1.0 / level_for("sigma", self.sigma, y)
+        return root.expand(y.shape), (y - clean) * root
+
+    def divided(self, scale: float) -> Gaussian:
+        """The noise of y / scale."""
+        return Gaussian(self.sigma / scale)
+
     def whitened(self, operator: LinearOperator, y: Tensor) -> tuple[LinearOperator, Tensor]:
         """(A / sigma, y / sigma): the same measurement with noise Gaussian(1.0). Padding in y stays zero.
 
@@ -124,3 +151,24 @@ class Laplace:
         data_pair(y, clean)
         scale = level_for("scale", self.scale, y)
         return (-(y - clean).abs() / scale - (2 * scale).log()).flatten(1).sum(dim=1)
+
+    def mean(self, clean: Tensor) -> Tensor:
+        """clean."""
+        return clean
+
+    def slope(self, y: Tensor, clean: Tensor) -> Tensor:
+        """sign(y - clean) / scale."""
+        return (y - clean).sign() / level_for("scale", self.scale, y)
+
+    def deviation(self, y: Tensor, clean: Tensor) -> Tensor:
+        """(y - clean) / (sqrt(2) scale)."""
+        return (y - clean) / (math.sqrt(2.0) * level_for("scale", self.scale, y))
+
+    def local(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """By the parabola that touches |y - c| / scale at clean from above: weights 1 / (scale |y - clean|).
+
+        Within scale of the data, where its curvature would grow without bound, it is held at 1 / scale^2.
+        """
+        scale = level_for("scale", self.scale, y)
+        root = (scale * torch.maximum((y - clean).abs(), scale)).rsqrt()
+        return root, root * (y - clean)

@@ -40,6 +40,7 @@ def fbp(measurement: Measurement, window: str = "ramp") -> Tensor:
 
     Reference: Kak, Slaney, "Principles of Computerized Tomographic Imaging", 1988, section 3.3.
     """
+    _linear(measurement)
     try:
         return filtered_backprojection(measurement.operator, measurement.y, window)
     except ValueError as error:
@@ -132,6 +133,11 @@ def _linear(measurement: Measurement) -> LinearOperator:
         raise ValueError(
             f"got operator {type(operator).__name__}; expected a linear operator, classical methods need its "
             "adjoint; use a sampler that needs only the forward map"
+        )
+    if not measurement.gaussian:
+        raise ValueError(
+            f"got {type(measurement.noise).__name__} noise; expected Gaussian noise, whose data are A x on average; "
+            "use a sampler that takes any likelihood, or TransmissionCT.logarithmic"
         )
     return operator
 

@@ -45,8 +45,8 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """<a, b> of each row, (B, 1, ...)."""
-    return (a * b).flatten(1).sum(1).reshape(-1, *(1,) * (a.ndim - 1))
+    """<a, b> of each row, (B,)."""
+    return (a * b).flatten(1).sum(1)
 
 
 def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Guidance:
@@ -74,7 +74,8 @@ def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance:
         image = noise * u + operator(along)
         gain, curvature = _dot(residual, u), _dot(u, image)
         step = gain / torch.maximum(curvature, gain).clamp(min=torch.finfo(gain.dtype).tiny)
-        return step * along + spread(solve(residual - step * image))
+        left = residual - step.reshape(-1, *(1,) * (residual.ndim - 1)) * image
+        return step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + spread(solve(left))
 
     return shift
 

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from operators import Diagonal, Gaussian, LinearOperator
+from operators import (
+    CorrelatedGaussian,
+    Diagonal,
+    Gaussian,
+    Laplace,
+    LinearOperator,
+    Operator,
+    Poisson,
+    Rician,
+    TransmissionCT,
+)
+from operators.checks import level_for
+from recon.jacobian import InUnits, Weighted, derivative
 from recon.prior import Prior
+
+Noise = Gaussian | CorrelatedGaussian | Laplace | Poisson | TransmissionCT | Rician
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """y = A x + noise for B items.
+    """Data y of A(x) with noise, for B items.
 
     Args:
-        operator: A, with trailing axes in_shape -> out_shape.
+        operator: A, with trailing axes in_shape -> out_shape, linear or not.
         y: data (B, ..., *out_shape), real floating point, finite.
-        noise: the noise model; `operators.Gaussian(sigma)` with sigma in the units of y.
+        noise: the noise model, one of those of `operators`; `Gaussian(sigma)` with sigma in the units of y.
 
     Raises:
         ValueError: y does not fit the operator or is not finite; the message says what would fit.
     """
 
-    operator: LinearOperator
+    operator: Operator
     y: Tensor
-    noise: Gaussian
+    noise: Noise
 
     def __post_init__(self) -> None:
         out = self.operator.out_shape
@@ -53,8 +67,18 @@ class Measurement:
         return (*self.y.shape[: self.y.ndim - len(self.operator.out_shape)], *self.operator.in_shape)
 
     @property
+    def gaussian(self) -> bool:
+        """Whether y = A x + Gaussian noise with a linear A, which most methods need; else see `linearised`."""
+        return isinstance(self.operator, LinearOperator) and isinstance(self.noise, Gaussian | CorrelatedGaussian)
+
+    @property
     def sigma(self) -> float:
         """Standard deviation of the noise; one number (see `whitened` where it differs by element)."""
+        if not isinstance(self.noise, Gaussian):
+            raise ValueError(
+                f"got {type(self.noise).__name__} noise; expected Gaussian noise of one level; use whitened() or "
+                "linearised(x) first"
+            )
         sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64)
         if sigma.numel() != 1:
             raise ValueError(
@@ -65,7 +89,7 @@ class Measurement:
     @property
     def noiseless(self) -> bool:
         """Whether the noise level is zero anywhere: such data have no likelihood and no chi-square."""
-        return bool((torch.as_tensor(self.noise.sigma) == 0).any())
+        return isinstance(self.noise, Gaussian) and bool((torch.as_tensor(self.noise.sigma) == 0).any())
 
     @property
     def count(self) -> int:
@@ -75,24 +99,57 @@ class Measurement:
         return round(kept * self.y[0].numel())
 
     def residual(self, x: Tensor) -> Tensor:
-        """y - A x, shape of y, for images x (B, ..., *in_shape)."""
-        return self.y - self.operator(x)
+        """y - E[y | x], which is y - A x for Gaussian noise, shape of y, for images x (B, ..., *in_shape)."""
+        clean = self.operator(x)
+        return self.y - clean if self.gaussian else self._seen(self.y - self.noise.mean(clean))
 
     def log_likelihood(self, x: Tensor) -> Tensor:
         """log p(y | x) in nats, shape (B,); padding elements count as fitted exactly."""
         return self.noise.log_likelihood(self.y, self.operator(x))
 
+    def gradient(self, x: Tensor) -> Tensor:
+        """The gradient of log p(y | x) by x, shape of x: J^H of the noise model's slope, J the derivative of A."""
+        return derivative(self.operator, x).adjoint(self._seen(self.noise.slope(self.y, self.operator(x))))
+
+    def deviations(self, x: Tensor) -> Tensor:
+        """(y - E[y | x]) / std[y | x] for each datum, shape of y; zero where nothing was measured."""
+        return self._seen(self.noise.deviation(self.y, self.operator(x)))
+
     def chi_square(self, x: Tensor) -> Tensor:
-        """mean of ((y - A x) / sigma)^2 over the measured elements, shape (B,): about 1 for a true image."""
-        sigma = torch.as_tensor(self.noise.sigma, dtype=x.dtype, device=x.device)
+        """mean of ((y - E[y | x]) / std)^2 over the measured elements, shape (B,): about 1 for a true image."""
         if self.noiseless:
             raise ValueError(
                 "got noiseless data; expected a noise level above zero; compare residual(x) with zero instead"
             )
-        return (self.residual(x) / sigma).square().flatten(1).sum(1) / self.count
+        return self.deviations(x).square().flatten(1).sum(1) / self.count
+
+    def linearised(self, x: Tensor) -> Measurement:
+        """The linear measurement with unit noise whose log-likelihood has gradient and curvature of this one at x.
+
+        With J the derivative of A at x and W the Fisher information of each datum: operator W^(1/2) J, and data such
+        that the residual at x is W^(-1/2) times the slope of the log-likelihood. Exact for Gaussian noise and a linear
+        operator. One step of it is Fisher scoring (Gauss-Newton for nonlinear operators).
+
+        Args:
+            x: images (B, ..., *in_shape); the operator of the result belongs to this batch.
+        """
+        root, residual = (self._seen(part) for part in self.noise.local(self.y, self.operator(x)))
+        operator = Weighted(root, derivative(self.operator, x))
+        return Measurement(operator, operator(x) + residual, Gaussian(1.0))
+
+    def _seen(self, values: Tensor) -> Tensor:
+        measured = self.operator.measured
+        return values if measured is None else values * measured.to(values)
 
     def whitened(self) -> Measurement:
         """The same measurement with unit noise, where sigma differs by element: A and y divided by it, once."""
+        if isinstance(self.noise, CorrelatedGaussian):
+            return Measurement(*self.noise.whitened(self.operator, self.y), Gaussian(1.0))
+        if not isinstance(self.noise, Gaussian):
+            raise ValueError(
+                f"got {type(self.noise).__name__} noise; expected Gaussian noise; use linearised(x), or a method that "
+                "takes any likelihood"
+            )
         sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64)
         if sigma.numel() == 1:
             return self
@@ -103,10 +160,8 @@ class Measurement:
             )
         lead = sigma.shape[: max(0, sigma.ndim - len(self.operator.out_shape))]
         if any(n != 1 for n in lead):
-            raise ValueError(
-                f"got noise levels of shape {tuple(sigma.shape)}, which differ between items or channels; expected "
-                f"them to differ over {self.operator.out_shape} only; reconstruct such items one by one"
-            )
+            weight = self._seen(1 / level_for("sigma", sigma, self.y).expand(self.y.shape))
+            return Measurement(Weighted(weight, self.operator), self.y * weight, Gaussian(1.0))
         weight = (1 / sigma).reshape(sigma.shape[len(lead) :]).expand(self.operator.out_shape)
         if self.operator.measured is not None:
             weight = weight * self.operator.measured.to(weight)
@@ -115,19 +170,24 @@ class Measurement:
     def in_units_of(self, prior: Prior) -> Measurement:
         """The measurement of the prior's normalised image: with value = scale x + shift, y -> (y - A shift) / scale.
 
-        The only place where units change. The operator stays as it is, and so do its closed forms.
+        The only place where units change. With Gaussian noise a linear operator stays as it is, and so do its closed
+        forms; otherwise the data stay, and the operator takes the normalised image.
         """
+        if not self.gaussian:
+            return replace(self, operator=InUnits(self.operator, prior.scale, prior.shift))
         values = torch.full(self.image_shape, float(prior.shift), dtype=self.y.dtype, device=self.y.device)
-        sigma = torch.as_tensor(self.noise.sigma, dtype=torch.float64) / prior.scale
-        return Measurement(
-            self.operator,
-            (self.y - self.operator(values)) / prior.scale,
-            Gaussian(float(sigma) if sigma.numel() == 1 else sigma),
-        )
+        y = (self.y - self.operator(values)) / prior.scale
+        return Measurement(self.operator, y, self.noise.divided(prior.scale))
 
     def rows(self, items: list[int]) -> Measurement:
         """The measurement with the items given, in that order; an item may come more than once."""
-        return replace(self, y=self.y[items])
+        operator = self.operator.rows(items) if isinstance(self.operator, Weighted) else self.operator
+        levels = {} if isinstance(self.noise, CorrelatedGaussian) else {
+            field.name: level[items] for field in fields(self.noise)
+            if isinstance(level := getattr(self.noise, field.name), Tensor) and level.ndim == self.y.ndim
+            and len(level) > 1
+        }  # fmt: skip
+        return replace(self, operator=operator, y=self.y[items], noise=replace(self.noise, **levels))
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Measurement:
         """The measurement with its data on a device and in a floating-point type."""

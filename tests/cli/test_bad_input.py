@@ -117,16 +117,6 @@ def test_9_sixteen_bit_is_scaled_right(recon_command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["blur", "--std", 1.5], ["downsample", "--factor", 2], ["ct", "--angles", 5]]
-)
-def test_11_the_operator_fixes_the_size(words, refused, recon_command, tmp_path, tiny):
-    data.write_image(tmp_path / "odd.png", np.full((1, 18, 18), 0.5), 0, 1)
-    assert recon_command("simulate", "odd.png", "--operator", *words, "-o", "m.h5").code == 0
-    message = refused(3, "reconstruct", "m.h5", "--prior", tiny, "-o", "out")
-    assert "18 x 18" in message and "24 x 24" in message
-
-
-@pytest.mark.parametrize(
     ("values", "advice"),
     [
         ((0, 255), "divide by 255"),

@@ -6,12 +6,12 @@ import inspect
 from dataclasses import fields
 
 import recon
-from cli import catalogue
+from cli import catalogue, parameters
 from cli.demo import demo
 from cli.errors import FLAGS, accepted
 from cli.reconstruct import reconstruct
 from cli.simulate import simulate
-from cli.spec import OperatorFlags
+from cli.spec import SHORTHANDS, OperatorFlags
 from operators import OPERATORS
 from recon.classical import CLASSICAL
 from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS
@@ -32,7 +32,7 @@ def test_defaults_are_those_of_the_code():
 
 def test_library_arguments_that_errors_call_flags_are_flags():
     assert set(FLAGS) <= set(inspect.signature(reconstruct).parameters)
-    assert {field.name for field in fields(OperatorFlags)} <= set(FLAGS)
+    assert set(SHORTHANDS) <= set(FLAGS)
 
 
 def test_help_says_what_a_share_of_noise_refers_to_and_which_methods_there_are():
@@ -44,4 +44,11 @@ def test_help_says_what_a_share_of_noise_refers_to_and_which_methods_there_are()
 
 def test_every_operator_flag_is_a_parameter_of_some_operator():
     parameters = {name for factory in OPERATORS.values() for name in inspect.signature(factory).parameters}
-    assert {field.name for field in fields(OperatorFlags)} <= parameters
+    assert set(SHORTHANDS) <= parameters
+    assert {field.name for field in fields(OperatorFlags)} - {"set"} == set(SHORTHANDS)
+
+
+def test_every_parameter_of_an_operator_is_explained():
+    for name in OPERATORS:
+        for parameter, words in parameters.table(name).items():
+            assert len(words.split("; ")[-1]) > 8, (name, parameter, words)

@@ -204,8 +204,8 @@ def test_noise_levels_that_are_none(scan, refuses, sigma):
 
 
 def test_noise_models_that_are_not_known(scan, refuses):
-    edit(scan, lambda file: file["noise"].attrs.modify("model", "poisson"))
-    with refuses("E-NOISE", 3, "poisson", "gaussian"):
+    edit(scan, lambda file: file["noise"].attrs.modify("model", "cauchy"))
+    with refuses("E-NOISE", 3, "cauchy", "gaussian", "poisson"):
         data.read_measurement(scan)
 
 
@@ -295,3 +295,79 @@ def test_parameters_that_cannot_be_stored(tmp_path):
     with pytest.raises(TypeError, match="got object for odd"):
         data.write_measurement(tmp_path / "a.h5", y, operator, GAUSSIAN)
     assert not list(tmp_path.iterdir())
+
+
+MODELS = [
+    {"model": "laplace", "scale": 0.1},
+    {"model": "poisson", "gain": 100.0, "background": 0.0},
+    {"model": "transmission", "I0": np.full((23, 27), 1e4), "electronic": 5.0},
+    {"model": "rician", "sigma": 0.02},
+]
+
+
+@pytest.mark.parametrize("noise", MODELS, ids=[noise["model"] for noise in MODELS])
+def test_every_noise_model_round_trips(tmp_path, noise):
+    y, x = ct_data()
+    data.write_measurement(tmp_path / "a.h5", np.abs(y), CT, noise, x)
+    found = data.read_measurement(tmp_path / "a.h5").noise
+    assert same(dict(sorted(found.items())), dict(sorted(noise.items())))
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        ({"model": "poisson", "gain": 0.0, "background": 0.0}, "gain 0.*above zero"),
+        ({"model": "poisson", "gain": 1.0}, "noise with model"),
+        ({"model": "poisson", "gain": 1.0, "background": 0.0}, "y from -"),
+        ({"model": "transmission", "I0": np.ones(5), "electronic": 0.0}, r"\(5,\)"),
+        ({"model": "rician", "sigma": np.nan}, "sigma nan"),
+    ],
+)
+def test_noise_that_cannot_be(tmp_path, noise, words):
+    y, x = ct_data()
+    with pytest.raises(ValueError, match=words):
+        data.write_measurement(tmp_path / "a.h5", y, CT, noise, x)
+
+
+MRI = {"name": "mri", "parameters": {"shape": [6, 8], "image": "real", "mask": np.ones((6, 8), bool)}}
+COILS = {"name": "mri", "parameters": {**MRI["parameters"], "coils": RNG.random((3, 6, 8)) + 1j}}
+SPOKES = {"name": "mri", "parameters": {"shape": [6, 8], "image": "real", "trajectory": RNG.random((4, 16, 2)) - 0.5}}
+SENSED = {"name": "hadamard", "parameters": {"shape": [6, 8], "rows": np.arange(10), "signs": np.ones((6, 8), int)}}
+ACTING = {
+    "mri": (MRI, (2, 1, 2, 6, 8), ["item", "channel", "part", "row", "column"]),
+    "coils": (COILS, (2, 1, 3, 2, 6, 8), ["item", "channel", "coil", "part", "row", "column"]),
+    "radial": (SPOKES, (2, 1, 2, 4, 16), ["item", "channel", "part", "shot", "sample"]),
+    "hadamard": (SENSED, (2, 1, 10), ["item", "channel", "value"]),
+}
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_operators_on_other_axes_round_trip_and_name_them(tmp_path, name):
+    operator, shape, names = ACTING[name]
+    y = RNG.standard_normal(shape).astype(np.float32)
+    data.write_measurement(tmp_path / "a.h5", y, operator, GAUSSIAN)
+    found = data.read_measurement(tmp_path / "a.h5")
+    assert same(found.operator, operator) and same(found.y, y)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert [axis.label for axis in file["y"].dims] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "words"),
+    [
+        ("mri", (2, 1, 6, 8), "part 2"),
+        ("mri", (2, 1, 2, 8, 6), "row 6, column 8"),
+        ("coils", (2, 1, 2, 2, 6, 8), "coil 3"),
+        ("radial", (2, 1, 2, 16, 4), "shot 4, sample 16"),
+        ("hadamard", (2, 1, 11), "value 10"),
+    ],
+)
+def test_data_that_do_not_fit_their_operator(tmp_path, name, shape, words):
+    with pytest.raises(ValueError, match=words):
+        data.write_measurement(tmp_path / "a.h5", np.zeros(shape), ACTING[name][0], GAUSSIAN)
+
+
+def test_coil_maps_of_another_size(tmp_path):
+    operator = {"name": "mri", "parameters": {**COILS["parameters"], "coils": np.ones((3, 8, 6), complex)}}
+    with pytest.raises(ValueError, match="swap the last two axes of coils"):
+        data.write_measurement(tmp_path / "a.h5", np.zeros((2, 1, 3, 2, 6, 8)), operator, GAUSSIAN)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import operators
-from operators import FURTHER_OPERATORS, OPERATORS, Dense, Diagonal, Stack, dense_matrix, dot_test
+from operators import OPERATORS, Dense, Diagonal, Stack, dense_matrix, dot_test
 
-FACTORIES = OPERATORS | FURTHER_OPERATORS
+FACTORIES = OPERATORS
 NONLINEAR = {"clip", "quantise", "phase_retrieval"}  # see test_nonlinear
 
 RNG = np.random.default_rng(7)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from operators import FURTHER_OPERATORS, OPERATORS
+from operators import OPERATORS
 
-FACTORIES = OPERATORS | FURTHER_OPERATORS
+FACTORIES = OPERATORS
 inpaint = OPERATORS["inpaint"]
 SHAPE = (8, 6)
 

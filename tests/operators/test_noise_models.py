@@ -298,3 +298,64 @@ def test_rician_is_finite_where_bessel_functions_are_not():
     assert value.isfinite().all() and gradient.isfinite().all() and gradient[0, 1] == 0
     with pytest.raises(ValueError, match="use Gaussian for signed data"):
         Rician(1.0).log_likelihood(torch.tensor([[-1.0]]), torch.ones(1, 1))
+
+
+def test_the_slope_is_the_gradient_of_the_log_likelihood(model):
+    clean = normal(*SHAPE).abs() + 0.1
+    y = drawn(model, clean)
+    start = (clean + 0.05).requires_grad_()
+    (gradient,) = torch.autograd.grad(model.log_likelihood(y, start).sum(), start)
+    torch.testing.assert_close(model.slope(y, start.detach()), gradient, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("clean", [-0.3, -1e-4, 0.0, 1e-5, 2e-3])
+def test_the_slope_of_counts_is_continued_as_the_likelihood_is(clean):
+    y = torch.tensor([[0.0, 1.0, 7.0]], dtype=torch.float64)
+    start = torch.full_like(y, clean).requires_grad_()
+    (gradient,) = torch.autograd.grad(Poisson().log_likelihood(y, start).sum(), start)
+    torch.testing.assert_close(Poisson().slope(y, start.detach()), gradient, atol=1e-10, rtol=1e-10)
+
+
+def test_deviations_of_true_images_have_variance_one(model):
+    clean = torch.full((4000, 3, 4), 0.8, dtype=torch.float64)
+    found = model.deviation(drawn(model, clean), clean)
+    assert abs(float(found.mean())) < 5 / found.numel() ** 0.5
+    assert float(found.var()) == pytest.approx(1.0, abs=0.04)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "correlated"])
+def test_the_local_form_has_the_slope_and_the_information_of_each_datum(name):
+    model, clean = MODELS[name], torch.full((4000, 3, 4), 0.8, dtype=torch.float64)
+    y = drawn(model, clean)
+    slope, (root, residual) = model.slope(y, clean), model.local(y, clean)
+    if "laplace" in name:  # the parabola is held within one scale of its top
+        far = (y - clean).abs() >= torch.as_tensor(model.scale)
+        torch.testing.assert_close((root * residual)[far], slope[far], atol=1e-10, rtol=1e-10)
+        assert bool(((root * residual).abs() <= slope.abs() + 1e-12).all())
+        return
+    torch.testing.assert_close(root * residual, slope, atol=1e-10, rtol=1e-10)
+    share = float((root.square() / slope.square().mean(0)).mean())
+    assert share == pytest.approx(1.0, abs=0.2 if name == "rician" else 0.03)
+
+
+@pytest.mark.parametrize(("clean", "share"), [(0.02, 0.02), (8.0, 0.02)])
+def test_the_information_of_magnitudes_is_right_for_weak_and_strong_signals(clean, share):
+    model, x = Rician(0.5), torch.full((1, 20000), clean, dtype=torch.float64)
+    y = drawn(model, x)
+    root, _ = model.local(y, x)
+    assert float(root.square().mean() / model.slope(y, x).square().mean()) == pytest.approx(1.0, abs=share + 0.03)
+
+
+def test_the_mean_and_spread_of_magnitudes_are_those_of_scipy():
+    model, clean = Rician(0.5), torch.tensor([[0.0, 0.3, 1.0, 5.0]], dtype=torch.float64)
+    law = scipy.stats.rice(clean.numpy() / 0.5, scale=0.5)
+    y = torch.from_numpy(law.mean() + 2 * law.std())
+    torch.testing.assert_close(model.deviation(y, clean), torch.full_like(y, 2.0), atol=1e-8, rtol=0)
+
+
+def test_noise_divided_by_a_number_is_that_of_the_data_divided():
+    y, clean = normal(2, 3, 4), normal(2, 3, 4, seed=1)
+    for model in (Gaussian(0.7), CorrelatedGaussian(FACTOR)):
+        torch.testing.assert_close(
+            model.divided(4.0).deviation(y / 4, clean / 4), model.deviation(y, clean), atol=1e-12, rtol=0
+        )

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from operators import FURTHER_OPERATORS, OPERATORS, Chain, Compose, Magnitude, Pad, check, mri, to_channels
+from operators import OPERATORS, Chain, Compose, Magnitude, Pad, check, mri, to_channels
 from operators.kspace import CentredFourier
 
-clip, quantise, phase_retrieval = (FURTHER_OPERATORS[name] for name in ("clip", "quantise", "phase_retrieval"))
+clip, quantise, phase_retrieval = (OPERATORS[name] for name in ("clip", "quantise", "phase_retrieval"))
 RNG = np.random.default_rng(8)
 MASKS = np.exp(2j * np.pi * RNG.random((3, 4, 5)))
 CASES = {
@@ -29,8 +29,8 @@ def image(A, seed=0):
 @pytest.mark.parametrize("case", CASES)
 def test_spec_builds_the_same_operator_again(case):
     name, arguments = CASES[case]
-    A = FURTHER_OPERATORS[name](**arguments)
-    again = FURTHER_OPERATORS[A.spec["name"]](**A.spec["parameters"])
+    A = OPERATORS[name](**arguments)
+    again = OPERATORS[A.spec["name"]](**A.spec["parameters"])
     x = image(A)
     assert torch.equal(again(x), A(x)) and again.spec.keys() == A.spec.keys()
     for value in A.spec["parameters"].values():
@@ -40,7 +40,7 @@ def test_spec_builds_the_same_operator_again(case):
 @pytest.mark.parametrize("case", [case for case in CASES if case != "quantise"])
 def test_derivatives_batches_and_dtypes(case):
     name, arguments = CASES[case]
-    A = FURTHER_OPERATORS[name](**arguments)
+    A = OPERATORS[name](**arguments)
     assert check(A).ok, check(A)
     assert torch.autograd.gradcheck(A, image(A).requires_grad_())
 

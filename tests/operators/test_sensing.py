@@ -10,12 +10,12 @@ import scipy.linalg
 import torch
 from skimage.color import rgb2gray
 
-from operators import FURTHER_OPERATORS, OPERATORS, dense_matrix
+from operators import OPERATORS, dense_matrix
 from operators.blur import disc_kernel
 from operators.compressed import walsh_hadamard
 
 hadamard, random_projection, mosaic, grey = (
-    FURTHER_OPERATORS[name] for name in ("hadamard", "random_projection", "mosaic", "grey"))
+    OPERATORS[name] for name in ("hadamard", "random_projection", "mosaic", "grey"))
 
 
 @pytest.mark.parametrize("size", [1, 2, 8, 64])

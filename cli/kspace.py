@@ -1,0 +1,75 @@
+"""Measured k-space as a measurement: coil maps, noise level and scale found in the data where nobody states them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cli import spec
+from cli.errors import INPUT, refusing, usage
+from cli.images import chosen
+from cli.measure import Task
+from cli.run_record import Run
+from data.kspace import read_kspace
+
+
+@dataclass(frozen=True)
+class KspaceFlags:
+    """How k-space is to be read, as typed.
+
+    Args:
+        axes: names of its axes, where they are in doubt.
+        scale: "auto", or the number by which it is multiplied.
+    """
+
+    axes: str | None = None
+    scale: str | None = None
+
+
+def from_kspace(path: Path, noise: str | None, flags: KspaceFlags, items: str | None, run: Run) -> Task:
+    """One slice of a file of k-space, scaled so that its image lies in about 0 .. 1."""
+    import torch
+
+    import recon
+    from operators import Gaussian, low_resolution_coils, mri, to_channels
+    from operators.calibration import brightness, calibration_fraction, outer_noise
+
+    found = read_kspace(path, flags.axes)
+    wanted = range(len(found.kspace))[chosen(items, len(found.kspace))]
+    if len(wanted) != 1:
+        several, middle = f"{len(wanted)} slices", f"--items {len(wanted) // 2}"
+        raise usage("one slice at a time", "--items", several, "one slice: coil maps differ", middle)
+    kspace, mask = found.kspace[wanted[0]], found.mask
+    with refusing("E-GEOMETRY", "k-space cannot be used", f"{path}:/kspace", INPUT):
+        if found.coils is None:
+            share = calibration_fraction(mask)
+            maps = low_resolution_coils(kspace * mask, share)
+            size = " x ".join(str(round(share * n)) for n in mask.shape)
+            run.note(f"coil maps are estimated from the {size} points in the middle of k-space (low resolution)")
+        else:
+            maps = found.coils[wanted[0]]
+        factor = scale(flags.scale, brightness(kspace, mask))
+        level = outer_noise(kspace, mask) if noise in (None, "auto") else spec.sigma(noise, float(np.abs(kspace).max()))
+        operator = mri(mask.shape, mask=mask, coils=maps, image="real")
+    y = factor * to_channels(torch.from_numpy(kspace.astype(np.complex64)))[None, None]
+    run.note(f"k-space is multiplied by {factor:.6g}: the image is about 0 .. 1" if flags.scale in (None, "auto")
+             else f"k-space is multiplied by {factor:.6g}")  # fmt: skip
+    if noise in (None, "auto"):
+        run.note(f"noise {factor * level:.4g} (scaled), estimated at the edge of k-space")
+    run.begin(scale=factor, noise_level=factor * level, coils=len(kspace))
+    return Task(recon.Measurement(operator, y.float(), Gaussian(factor * level)), None, "[0,1]")
+
+
+def scale(text: str | None, bright: float) -> float:
+    """The factor that was typed, or the one that makes the brightest of the image 1."""
+    if text in (None, "auto"):
+        return 1.0 / bright
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (np.isfinite(value) and value > 0):
+        raise usage("scale not understood", "--scale", text, "auto, or a number above zero", "--scale auto")
+    return value

@@ -1,0 +1,108 @@
+"""Measured k-space: axes, coil maps, noise and scale, from a file to an image."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+import data
+import data.kspace
+from operators import sampling_mask
+from operators.calibration import brightness, calibration_fraction, outer_noise
+
+SIZE, SIGMA, GAIN = 48, 0.02, 7.0
+
+
+def phantom() -> np.ndarray:
+    rows, columns = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    return np.where(rows**2 + (1.4 * columns) ** 2 < 0.7, 0.6, 0.0) + np.where(
+        (rows - 0.2) ** 2 + columns**2 < 0.05, 0.4, 0
+    )
+
+
+def coil_images(coils: int) -> np.ndarray:
+    """The phantom under smooth complex sensitivities, the sum of whose squares is 1."""
+    rows, columns = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    angles = 2 * np.pi * np.arange(coils) / coils
+    maps = np.stack([np.exp(-0.3 * ((rows - np.sin(a)) ** 2 + (columns - np.cos(a)) ** 2) + 1j * a) for a in angles])
+    return phantom() * maps / np.sqrt((np.abs(maps) ** 2).sum(0))
+
+
+def fourier(images: np.ndarray) -> np.ndarray:
+    axes = (-2, -1)
+    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(images, axes=axes), norm="ortho"), axes=axes)
+
+
+@pytest.fixture
+def kspace(tmp_path):
+    """A file of four coils, half of the lines, in arbitrary units."""
+    rng = np.random.default_rng(0)
+    mask = sampling_mask((SIZE, SIZE), 2, 0.25, seed=0)
+    noise = SIGMA * (rng.standard_normal((4, SIZE, SIZE)) + 1j * rng.standard_normal((4, SIZE, SIZE)))
+    values = GAIN * mask * (fourier(coil_images(4)) + noise)
+    with h5py.File(tmp_path / "kspace.h5", "w") as file:
+        file["kspace"], file["mask"] = values.astype(np.complex64), mask
+    return tmp_path / "kspace.h5"
+
+
+def test_what_k_space_says_of_itself(kspace):
+    found = data.kspace.read_kspace(kspace, "coil,row,column")
+    assert found.kspace.shape == (1, 4, SIZE, SIZE) and found.coils is None
+    assert calibration_fraction(found.mask) == pytest.approx(0.25, abs=0.05)
+    assert outer_noise(found.kspace[0], found.mask) == pytest.approx(GAIN * SIGMA, rel=0.15)
+    assert brightness(GAIN * fourier(coil_images(4)), np.ones((SIZE, SIZE))) == pytest.approx(GAIN, rel=0.01)
+
+
+def test_k_space_becomes_an_image(kspace, recon_command, tmp_path):
+    done = recon_command("reconstruct", kspace, "--axes", "coil,row,column", "--method", "tv", "-o", "out", "--json")
+    assert done.code == 0, done.err
+    settings = json.loads(done.out)["settings"]
+    assert settings["scale"] == pytest.approx(1 / GAIN, rel=0.15)
+    assert settings["noise_level"] == pytest.approx(SIGMA, rel=0.3) and "coil maps are estimated" in done.err
+    image = data.read_result(tmp_path / "out/result.h5").mean[0, 0]
+    truth = phantom() * settings["scale"] * GAIN
+    assert np.sqrt(((image - truth) ** 2).mean()) < 0.06
+    again = ["--scale", 0.1, "--noise", 0.2, "--method", "pinv", "-o", "again"]
+    done = recon_command("reconstruct", kspace, "--axes", "coil,row,column", *again, "--json")
+    assert done.code == 0 and json.loads(done.out)["settings"]["noise_level"] == pytest.approx(0.02)
+
+
+def test_fastmri_slices_and_stored_maps(kspace, recon_command, tmp_path):
+    with h5py.File(kspace, "r+") as file:
+        values, maps = file["kspace"][()], np.ones((4, SIZE, SIZE)) / 2
+        del file["kspace"]
+        file["kspace"], file["sens"] = np.stack([values, values]), maps.astype(np.complex64)
+    done = recon_command("reconstruct", kspace, "--method", "pinv", "-o", "out")
+    assert done.code == 2 and "--items" in done.err
+    done = recon_command("reconstruct", kspace, "--method", "pinv", "--items", 1, "-o", "out")
+    assert done.code == 0 and "estimated from" not in done.err, done.err
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "code", "said"),
+    [
+        ({}, [], 3, "--axes coil,row,column"),
+        ({}, ["--axes", "column,row,coil"], 3, "coil,row,column"),
+        ({"kspace": np.ones((4, 8, 8))}, ["--axes", "coil,row,column"], 3, "complex"),
+        ({"kspace": np.full((4, SIZE, SIZE), np.nan + 0j)}, ["--axes", "coil,row,column"], 3, "NaN"),
+        ({"mask": np.ones((8, 9))}, ["--axes", "coil,row,column"], 3, "(8, 9)"),
+        ({"sens": np.ones((3, SIZE, SIZE))}, ["--axes", "coil,row,column"], 3, "coil maps"),
+        ({}, ["--axes", "coil,row,column", "--scale", "large"], 2, "--scale auto"),
+    ],
+)
+def test_k_space_that_cannot_be_read(change, words, code, said, kspace, recon_command):
+    with h5py.File(kspace, "r+") as file:
+        for name, value in change.items():
+            if name in file:
+                del file[name]
+            file[name] = value
+    done = recon_command("reconstruct", kspace, *words, "--method", "pinv", "-o", "out")
+    assert done.code == code and said in done.err, done.err
+
+
+def test_flags_of_k_space_with_another_file(recon_command, scan):
+    done = recon_command("reconstruct", scan, "--scale", "auto", "--method", "pinv", "-o", "out")
+    assert done.code == 2 and "--scale" in done.err

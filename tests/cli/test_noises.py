@@ -1,0 +1,78 @@
+"""Noise models from the command line: simulated, stored, reconstructed by the methods that take them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import data
+
+POISSON = ["--noise-model", "poisson", "--photons", 200, "--set", "background=2"]
+PHOTONS = ["--noise-model", "transmission", "--photons", 1e4]
+CT = ["--operator", "ct", "--angles", 9, "--set", "spacing_mm=0.2"]
+CASES = {
+    "poisson": (["--operator", "blur", "--std", 1, *POISSON], {"gain": 200.0, "background": 2.0}),
+    "transmission": ([*CT, *PHOTONS, "--set", "electronic=3"], {"I0": 1e4, "electronic": 3.0}),
+    "rician": (["--operator", "identity", "--noise-model", "rician", "--noise", 0.05], {"sigma": 0.05}),
+    "laplace": (["--operator", "inpaint", "--keep", 0.5, "--noise-model", "laplace", "--noise", 0.05], {"scale": 0.05}),
+    "clip": (["--operator", "clip", "--set", "gain=1.5"], None),
+    "quantise": (["--operator", "quantise", "--set", "bits=3"], None),
+    "phase_retrieval": (["--operator", "phase_retrieval", "--set", "patterns=2"], None),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_simulate_and_reconstruct(case, recon_command, picture, tiny, tmp_path):
+    words, levels = CASES[case]
+    assert (done := recon_command("simulate", picture, *words, "-o", "m.h5")).code == 0, done.err
+    stored = data.read_measurement(tmp_path / "m.h5")
+    assert levels is None or stored.noise == {"model": case, **levels}
+    assert recon_command("info", "m.h5").code == 0
+    for method in ([], ["--method", "dps"]):
+        words = ["--prior", tiny, "--steps", 3, "--samples", 2, *method, "--overwrite", "-o", "out", "--json"]
+        done = recon_command("reconstruct", "m.h5", *words)
+        assert done.code == 0, done.err
+        record = json.loads(done.out)
+        assert np.isfinite(record["chi_square"][0]) and (levels is None or record["noise"].startswith(case))
+    assert recon_command("evaluate", "out").code == 0
+
+
+@pytest.mark.parametrize("case", ["poisson", "clip"])
+def test_methods_that_cannot_say_which_can(case, recon_command, picture, tiny, tmp_path):
+    recon_command("simulate", picture, *CASES[case][0], "-o", "m.h5")
+    done = recon_command("reconstruct", "m.h5", "--prior", tiny, "--method", "ddnm", "--steps", 2, "-o", "out")
+    assert done.code == 2 and "spectral, pigdm, moment, dps" in done.err and not (tmp_path / "out").exists()
+    assert recon_command("reconstruct", "m.h5", "--method", "tv", "-o", "out").code == 2
+
+
+@pytest.mark.parametrize("method", ["diffpir", "tv", "fbp"])
+def test_photon_counts_become_line_integrals_for_methods_of_gaussian_noise(method, recon_command, picture, tiny):
+    recon_command("simulate", picture, *CT, *PHOTONS, "-o", "m.h5")
+    prior = [] if method in ("tv", "fbp") else ["--prior", tiny, "--steps", 2, "--samples", 2]
+    done = recon_command("reconstruct", "m.h5", "--method", method, *prior, "-o", "out")
+    assert done.code == 0 and "log(I0 / y)" in done.err, done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--noise-model", "poison", "--photons", 9], "did you mean poisson?"),
+        (["--noise-model", "poisson"], "--photons 1e4"),
+        (["--noise-model", "poisson", "--photons", 0], "above zero"),
+        (["--photons", 100], "--noise-model poisson"),
+        (["--noise-model", "poisson", "--photons", 9, "--noise", "1%"], "--noise"),
+        (["--noise-model", "rician", "--noise", 0], "above zero"),
+        (["--noise-model", "gaussian", "--set", "background=2"], "background"),
+    ],
+)
+def test_noise_that_is_none(words, said, recon_command, picture, tmp_path):
+    done = recon_command("simulate", picture, "--operator", "identity", *words, "-o", "m.h5")
+    assert done.code == 2 and said in done.err and not (tmp_path / "m.h5").exists()
+
+
+def test_counts_have_no_level_to_replace(recon_command, picture, tiny):
+    recon_command("simulate", picture, *CASES["poisson"][0], "-o", "m.h5")
+    done = recon_command("reconstruct", "m.h5", "--prior", tiny, "--noise", 0.1, "-o", "out")
+    assert done.code == 2 and "leave out --noise" in done.err
