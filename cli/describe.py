@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import data
-from cli import catalogue, methods, priors, suggest
+from cli import catalogue, method_table, methods, priors, suggest
 from cli.errors import nearest
 from cli.run_record import versions
 from data.errors import InputRefused
@@ -54,8 +54,16 @@ def topic(name: str) -> dict[str, Any]:
     """One list, one entry of a list, one bundled prior, or one file."""
     if name == "priors":
         return {"priors": bundled()}
+    if name == "methods":
+        return {"methods": TOPICS["methods"], "what they need, cost and err by": method_table.rows()}
     if name in TOPICS:
         return {name: TOPICS[name]}
+    if name in catalogue.METHODS:
+        return {
+            "methods": {name: catalogue.METHODS[name]},
+            method_table.HEADING: {name: method_table.row(name)},
+            "--option NAME=VALUE": options(name),
+        }
     if name in TOPICS["methods"]:
         return {"methods": {name: TOPICS["methods"][name]}, "--option NAME=VALUE": options(name)}
     if name in catalogue.OPERATORS:

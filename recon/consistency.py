@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from operators import operator_norm
 from recon.condition import Consistency
 from recon.guidance import truncated_cg
 from recon.likelihood import Measurement
@@ -27,6 +28,22 @@ def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0
 
     def pull(v: Tensor, sigma: float) -> Tensor:
         return v + relaxation * operator.adjoint(operator.gram_solve(measurement.residual(v), damping))
+
+    return pull
+
+
+def landweber(measurement: Measurement, relaxation: float = 1.0) -> Consistency:
+    """v + lambda A^H (y - A v) / |A|^2: one gradient step on the data, with the adjoint in place of the inverse.
+
+    |A|^2 is 1 in the paper, whose operators are masked unitary transforms.
+
+    Reference: Chung and Ye, Score-based diffusion models for accelerated MRI, 2022, algorithm 1, arXiv:2110.05243.
+    """
+    operator = measurement.operator
+    size = relaxation / operator_norm(operator) ** 2
+
+    def pull(v: Tensor, sigma: float) -> Tensor:
+        return v + size * operator.adjoint(measurement.residual(v))
 
     return pull
 

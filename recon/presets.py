@@ -8,58 +8,36 @@ paper's, the preset says so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from operators import LinearOperator, operator_norm
 from recon import consistency, guidance
+from recon.annealed import csgm, predictor_corrector, score_mri, song2022
 from recon.condition import Denoise, guided, multi_step, on_estimate
 from recon.energy import ENERGIES, Energy, energy, total
+from recon.grids import default_levels, noise_damping, vp_levels, white_variance
 from recon.likelihood import Measurement
-from recon.moves import langevin, on_state
+from recon.loss import mean_likelihood
+from recon.moves import below_noise, on_state
 from recon.noise import Noise
 from recon.particles import MCGDiff, ParticleFilter, Twisted, gaussian_twist
 from recon.prior import Prior
-from recon.sampling import Method
-from recon.schedule import geometric, karras, time_travel, uniform_time
-from recon.sde import VE, VP
-from recon.steps import ancestral, ddim, predictor, renoise, solver
+from recon.sampling import Method, sample
+from recon.schedule import karras, time_travel
+from recon.singular import ddnm_plus, ddrm
+from recon.steps import ancestral, ddim, jump, renoise, solver
 from recon.variational import AdamDescent
 
 Preset = Callable[..., Method]
 
 
-def default_levels(prior: Prior, steps: int) -> list[float]:
-    """The toolkit's own grid: Karras levels from where noise hides the prior to where it is far below its details."""
-    return karras(steps, prior.sigma_start, prior.sigma_end)
-
-
-def vp_levels(prior: Prior, steps: int) -> list[float]:
-    """The grid of DDPM: even times of the standard VP process, kept inside the levels that the prior knows."""
-    return uniform_time(steps, VP(), prior.sde.sigma_max, prior.sde.sigma_min)
-
-
-def geometric_levels(prior: Prior, steps: int) -> list[float]:
-    """The grid of a VE process: constant ratio."""
-    return geometric(steps, prior.sigma_start, prior.sigma_end)
-
-
-def white_variance(prior: Prior) -> Callable[[float], float]:
-    """r^2 = sigma^2 s^2 / (sigma^2 + s^2): the spread of x0 given x for a white prior of standard deviation s."""
-    return lambda sigma: sigma**2 * prior.data_std**2 / (sigma**2 + prior.data_std**2)
-
-
-def noise_damping(measurement: Measurement, prior: Prior) -> float:
-    """sigma_y^2 / s^2: where the singular values of A lie below its root, the noise hides images of standard
-    deviation s.
-    """
-    return (measurement.sigma / prior.data_std) ** 2
-
-
 def solve(denoise: Denoise, prior: Prior, steps: int, step: str) -> Method:
     """A conditioned denoiser on the toolkit's own grid, by the step of that name in about `steps` network calls."""
     chosen = solver(step)
-    return Method(denoise, default_levels(prior, max(1, steps // chosen.calls)), chosen.make(prior.sde))
+    return Method(denoise, default_levels(prior, chosen.levels(steps)), chosen.make(prior.sde))
 
 
 def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, step: str = "ancestral") -> Method:
@@ -99,6 +77,45 @@ def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zet
         measurement, lambda sigma: size * ((1 + sigma**2) * (1 + following[sigma] ** 2)) ** 0.5
     )
     return Method(guided(prior.denoise, guide, step.gain_on(levels)), levels, step)
+
+
+def mcg(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    zeta: float = 1.0,
+    damping: float | None = None,
+) -> Method:
+    """Manifold constrained gradient: dps, and what the operator sees of the state replaced by data noised to its level.
+
+    The step size on the squared residual is zeta / (2 |y - A x0|), which is dps's on the norm, as in the released code;
+    the inverse is damped as in ddnm.
+    """
+    damping = noise_damping(measurement, prior) if damping is None else damping
+    plan = dps(measurement, prior, steps, noise, zeta=zeta)
+    return replace(plan, moves=(on_state(consistency.pinv(measurement, damping=damping)),))
+
+
+def lgd(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    draws: int = 10,
+    temper: float = 1.0,
+) -> Method:
+    """Loss-guided: the likelihood averaged over draws around the estimate, gradient through the prior.
+
+    The likelihood's variance is sigma_y^2 + temper r^2 |A|^2; the paper's temper is 0, which diverges where the draws'
+    noise is far above the data's. Draws anew at every call leave nothing smooth for solvers of higher order, so the
+    steps are ancestral.
+    """
+    variance, square = white_variance(prior), operator_norm(measurement.operator) ** 2
+    guide = mean_likelihood(measurement, variance, lambda sigma: temper * square * variance(sigma), draws, noise)
+    return Method(guided(prior.denoise, guide), default_levels(prior, steps), ancestral())
 
 
 def ddnm(
@@ -148,23 +165,28 @@ def daps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, in
     return Method(estimate, default_levels(prior, max(1, steps // inner)), renoise(1.0))
 
 
-def song2022(
-    measurement: Measurement,
-    prior: Prior,
-    steps: int,
-    noise: Noise,
-    *,
-    relaxation: float = 1.0,
-    snr: float = 0.16,
-    damping: float | None = None,
-) -> Method:
-    """Song et al. for CT and MRI: predictor and Langevin corrector, the state pulled to noised data after each."""
-    damping = noise_damping(measurement, prior) if damping is None else damping
-    pull = on_state(consistency.pinv(measurement, relaxation, damping))
-    levels = geometric_levels(prior, max(1, steps // 2))
-    return Method(
-        prior.denoise, levels, predictor(VE(prior.sigma_end / 2, 2 * prior.sigma_start)), (pull, langevin(snr), pull)
-    )
+def stochastic_run(denoise: Denoise, calls: int, sigma_min: float, noise: Noise) -> Denoise:
+    """A draw of x0 given (x, sigma), by `calls` of DDPM's steps; one call returns the mean."""
+
+    def drawn(x: Tensor, sigma: float) -> Tensor:
+        return sample(denoise, x, karras(calls, sigma, min(sigma_min, 0.5 * sigma)), ancestral(), (), noise)
+
+    return drawn
+
+
+def pnpdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, inner: int | None = None) -> Method:
+    """Split Gibbs: a draw of x0 given the state by a stochastic run from its level, a draw of the next state from
+    N(x0, sigma'^2) times the likelihood, on falling levels.
+
+    `inner` are the calls of one run, by default a tenth of the calls and at most 5, with DDPM's steps; the paper takes
+    a hundred Euler-Maruyama steps of the same process, and levels down to about a tenth.
+
+    Reference: Wu et al., Principled probabilistic imaging, 2024, algorithm 1, arXiv:2405.18782.
+    """
+    inner = inner or max(1, min(5, steps // 10))
+    draw = below_noise(consistency.posterior_draw(measurement, lambda sigma: sigma**2, noise))
+    estimate = stochastic_run(prior.denoise, inner, prior.sigma_end, noise)
+    return Method(estimate, default_levels(prior, max(1, steps // inner)), jump, (draw,))
 
 
 def repaint(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, repeats: int = 4) -> Method:
@@ -293,12 +315,20 @@ METHODS: dict[str, Preset] = {
     "spectral_draw": spectral_draw,
     "pigdm": pigdm,
     "moment": moment,
+    "lgd": lgd,
     "dps": dps,
+    "mcg": mcg,
     "ddnm": ddnm,
+    "ddnm_plus": ddnm_plus,
+    "ddrm": ddrm,
     "dds": dds,
     "diffpir": diffpir,
     "daps": daps,
+    "pnpdm": pnpdm,
+    "csgm": csgm,
     "song2022": song2022,
+    "score_mri": score_mri,
+    "predictor_corrector": predictor_corrector,
     "repaint": repaint,
     "smc": smc,
     "tds": tds,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recon.condition import Denoise
+from recon.error_control import RungeKutta45
+from recon.exponential import DPMSolver2M, DPMSolver3M, UniPC
 from recon.noise import Noise
 from recon.sde import SDE
 
@@ -79,30 +81,34 @@ def heun(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: No
     return x + (sigma_next - sigma) * 0.5 * (slope + (moved - denoise(moved, sigma_next)) / sigma_next)
 
 
-class DPMSolver2M:
-    """DPM-Solver++ (2M): order 2 with one network call a step, by the estimate of the step before.
+def churn(sde: SDE, amount: float = 1.0) -> Step:
+    """Fresh noise up to sigma (1 + gamma), then Heun's method down to sigma': order 2 in law.
 
-    With h = log(sigma / sigma'): x' = (sigma'/sigma) x + (1 - sigma'/sigma) D, D the linear extrapolation of the last
-    two estimates to the middle of the step. Its memory belongs to one run: make one for each.
+    gamma = amount log(sigma / sigma'), at most sqrt(2) - 1; on a grid of constant ratio that is the paper's S_churn / N
+    for S_churn = amount log(sigma_max / sigma_min), and on any grid the noise exchanged does not depend on the number
+    of steps. S_noise is 1; the level stays inside those of the process.
 
-    Reference: Lu et al., DPM-Solver++, 2022, algorithm 2, arXiv:2211.01095.
+    Reference: Karras et al., 2022, algorithm 2, arXiv:2206.00364.
     """
 
-    def __init__(self) -> None:
-        self.last: tuple[float, float, Tensor] | None = None
-
-    def __call__(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
-        x0 = denoise(x, sigma)
+    def step(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
         if sigma_next == 0:
-            return x0
-        target = x0
-        if self.last is not None:
-            before, reached, x0_before = self.last
-            if reached == sigma:
-                ratio = math.log(sigma / sigma_next) / (2 * math.log(before / sigma))
-                target = x0 + ratio * (x0 - x0_before)
-        self.last = (sigma, sigma_next, x0)
-        return target + (sigma_next / sigma) * (x - target)
+            return denoise(x, sigma)
+        gamma = min(amount * math.log(sigma / sigma_next), math.sqrt(2) - 1)
+        raised = max(sigma, min(sigma * (1 + gamma), sde.sigma_max))
+        return heun(denoise, x + math.sqrt(raised**2 - sigma**2) * noise(x), raised, sigma_next, noise)
+
+    return step
+
+
+def hold(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
+    """x' = x, for annealed Langevin dynamics: the moves do the work."""
+    return denoise(x, sigma) if sigma_next == 0 else x
+
+
+def jump(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
+    """x' = x0, for denoisers that draw x0: the moves bring it to the next level."""
+    return denoise(x, sigma)
 
 
 def euler_maruyama(sde: SDE) -> Step:
@@ -147,19 +153,36 @@ def predictor(sde: SDE) -> Step:
 
 @dataclass(frozen=True)
 class Solver:
-    """A step by its name: how to make one for a run with a process, and the network calls that it takes a level."""
+    """A step by its name.
+
+    Args:
+        make: makes one for a run with a process.
+        order: of convergence to the law of the exact process.
+        calls: network calls a level, but one at the last; at least so many where the error is controlled.
+        first: further calls of the first level.
+    """
 
     make: Callable[[SDE], Step]
+    order: int
     calls: int = 1
+    first: int = 0
+
+    def levels(self, steps: int) -> int:
+        """How many levels `steps` network calls are enough for, at least one."""
+        return 1 + max(0, steps - 1 - self.first) // self.calls
 
 
 STEPS: dict[str, Solver] = {
-    "ancestral": Solver(lambda sde: ancestral()),
-    "euler": Solver(lambda sde: euler()),
-    "heun": Solver(lambda sde: heun, calls=2),
-    "dpm2m": Solver(lambda sde: DPMSolver2M()),
-    "euler_maruyama": Solver(euler_maruyama),
-    "predictor": Solver(predictor),
+    "ancestral": Solver(lambda sde: ancestral(), order=1),
+    "euler": Solver(lambda sde: euler(), order=1),
+    "heun": Solver(lambda sde: heun, order=2, calls=2),
+    "dpm2m": Solver(lambda sde: DPMSolver2M(), order=2),
+    "dpm3m": Solver(lambda sde: DPMSolver3M(), order=3, first=1),
+    "unipc": Solver(lambda sde: UniPC(), order=3),
+    "rk45": Solver(lambda sde: RungeKutta45(), order=5, calls=6),
+    "churn": Solver(churn, order=2, calls=2),
+    "euler_maruyama": Solver(euler_maruyama, order=1),
+    "predictor": Solver(predictor, order=1),
 }
 
 

@@ -14,12 +14,15 @@ import argparse
 import torch
 
 import recon
+from cli.method_table import FACTS
 from tests.recon.law import condition, field_problem, preset_law, relative
 
 NOT_AFFINE = ("dps", "smc", "tds", "reddiff", "energy")
 TASKS = ("inpaint", "blur", "downsample", "ct")
 OPTIONS = {"moment": {"iterations": 100, "tolerance": 1e-8}, "spectral": {"iterations": 100, "tolerance": 1e-8},
-           "spectral_draw": {"iterations": 100, "tolerance": 1e-8}}
+           "spectral_draw": {"iterations": 100, "tolerance": 1e-8},
+           "predictor_corrector": {"iterations": 100, "tolerance": 1e-8}}
+LINEAR = [name for name, facts in FACTS.items() if facts.error is not None or name == "repaint"]
 
 
 def row(method: str, steps: int) -> str:
@@ -44,6 +47,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", default="20,100")
+    parser.add_argument("--methods", default=",".join(LINEAR))
     arguments = parser.parse_args()
     print("| method | calls | " + " | ".join(TASKS) + " |")
     print("|---|---:|" + "---|" * len(TASKS))

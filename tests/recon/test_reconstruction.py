@@ -85,16 +85,19 @@ def test_number_of_backpropagations(method, each):
     assert (post.nfe, post.backpropagations) == (6, 6 * each)
 
 
-@pytest.mark.parametrize("step, calls", [(name, 9 if name == "heun" else 10) for name in recon.STEPS])
+CALLS = {"heun": 9, "churn": 9}  # of 10; where the error is controlled, at least 7
+
+
+@pytest.mark.parametrize("step", recon.STEPS)
 @pytest.mark.parametrize("method", ["spectral", "pigdm", "moment"])
-def test_guided_methods_take_any_step(method, step, calls):
+def test_guided_methods_take_any_step(method, step):
     """The step named is the one of the loop, made for the prior's process; Heun has half the levels."""
     problem = field_problem("inpaint", (4, 4))
     post = recon.reconstruct(problem.measurement, problem.prior, method, 10, samples=2, seed=1, options={"step": step})
-    assert post.nfe == calls
+    assert post.nfe >= 7 if step == "rk45" else post.nfe == CALLS.get(step, 10)
     noise = CounterNoise(1, [0, 0], [0, 1])
     normalised = problem.measurement.in_units_of(problem.prior).rows([0, 0])
-    levels = default_levels(problem.prior, 5 if step == "heun" else 10)
+    levels = default_levels(problem.prior, recon.STEPS[step].levels(10))
     plan = recon.METHODS[method](normalised, problem.prior, 10, noise)
     start = problem.prior.start(noise(torch.empty(2, 1, 4, 4, dtype=torch.float64)), levels[0])
     x = recon.sample(plan.denoise, start, levels, recon.STEPS[step].make(problem.prior.sde), (), noise)

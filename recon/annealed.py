@@ -1,0 +1,138 @@
+"""Methods that alternate a prediction and Langevin correctors on a grid of constant ratio: annealed Langevin dynamics
+and the predictor-corrector samplers.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from operators import operator_norm
+from recon import consistency, guidance
+from recon.condition import Denoise, guided
+from recon.grids import geometric_levels, noise_damping
+from recon.likelihood import Measurement
+from recon.moves import Move, corrector, langevin, on_state
+from recon.noise import Noise
+from recon.prior import Prior
+from recon.sampling import Method
+from recon.sde import VE
+from recon.steps import Step, hold, predictor
+
+
+def with_likelihood(denoise: Denoise, measurement: Measurement, gamma: float) -> Denoise:
+    """x0 + sigma^2 A^H (y - A x) / (sigma_y^2 + (gamma sigma)^2): the score of the state's own Gaussian likelihood."""
+    operator = measurement.operator
+
+    def conditioned(x: Tensor, sigma: float) -> Tensor:
+        weight = sigma**2 / (measurement.sigma**2 + (gamma * sigma) ** 2)
+        return denoise(x, sigma) + weight * operator.adjoint(measurement.residual(x))
+
+    return conditioned
+
+
+def annealing_share(ratio: float, repeats: int) -> float:
+    """The share e / sigma^2 of Langevin steps, K = `repeats` a level, that brings noise of a level to the next one.
+
+    From a level `ratio` times higher, noise ends with the variance (1 - a)^(2 K) (ratio^2 - 2 / (2 - a)) + 2 / (2 - a)
+    in units of sigma^2; a is chosen for the least, which is the nearest to 1.
+
+    Reference: Song and Ermon, Improved techniques, 2020, proposition 3 and technique 4, arXiv:2006.09011.
+    """
+
+    def variance(a: float) -> float:
+        return (1 - a) ** (2 * repeats) * (ratio**2 - 2 / (2 - a)) + 2 / (2 - a)
+
+    return min((i / 1000 for i in range(1, 1000)), key=variance)
+
+
+def csgm(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    gamma: float = 1.0,
+    repeats: int = 3,
+    share: float | None = None,
+    move: str = "langevin",
+) -> Method:
+    """Annealed Langevin dynamics on prior and likelihood: `repeats` moves a level, the state carried on.
+
+    The paper's gamma_t is gamma |A| sigma here, |A| being 1 there; its released code scales the two terms to each other
+    by their norms instead. The size of a move is Song and Ermon's for the grid, which has few levels where theirs has
+    thousands; `share` sets it. `move` is one of `recon.moves.CORRECTORS`.
+
+    Reference: Jalal et al., Robust compressed sensing MRI, 2021, equation 4, arXiv:2108.01368.
+    """
+    chosen = corrector(move)
+    levels = geometric_levels(prior, 1 + (steps - 1) // (repeats * chosen.calls))
+    share = share or annealing_share(levels[0] / (levels[1] or levels[0]), repeats)
+    estimate = with_likelihood(prior.denoise, measurement, gamma * operator_norm(measurement.operator))
+    return Method(estimate, levels, hold, (chosen.make((share / 2) ** 0.5),) * repeats)
+
+
+def ve_predictor(prior: Prior) -> Step:
+    """Song's predictor on a VE process that holds the prior's grid."""
+    return predictor(VE(prior.sigma_end / 2, 2 * prior.sigma_start))
+
+
+def _predicted_and_corrected(prior: Prior, steps: int, snr: float, pull: Move) -> Method:
+    moves = (pull, langevin(snr), pull)
+    return Method(prior.denoise, geometric_levels(prior, max(1, steps // 2)), ve_predictor(prior), moves)
+
+
+def song2022(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    relaxation: float = 1.0,
+    snr: float = 0.16,
+    damping: float | None = None,
+) -> Method:
+    """Song et al. for CT and MRI: predictor and Langevin corrector, the state pulled to noised data after each."""
+    damping = noise_damping(measurement, prior) if damping is None else damping
+    pull = on_state(consistency.pinv(measurement, relaxation, damping))
+    return _predicted_and_corrected(prior, steps, snr, pull)
+
+
+def score_mri(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    relaxation: float = 1.0,
+    snr: float = 0.16,
+    noised: float = 0.0,
+) -> Method:
+    """Score-MRI: as song2022 with one adjoint step on the data, as they are, in place of the inverse.
+
+    The paper pulls noisy states to data without their noise, which understates the spread; `noised` = 1 gives the data
+    the noise of the state's level.
+    """
+    return _predicted_and_corrected(prior, steps, snr, on_state(consistency.landweber(measurement, relaxation), noised))
+
+
+def predictor_corrector(
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    snr: float = 0.16,
+    move: str = "langevin",
+    iterations: int = 8,
+    tolerance: float = 1e-2,
+) -> Method:
+    """Song's predictor and a corrector on the default's guided estimate, so that both follow the posterior's score.
+
+    `move` is one of `recon.moves.CORRECTORS`.
+
+    Reference: Song et al., 2021, algorithm 1 and section 5, arXiv:2011.13456.
+    """
+    chosen = corrector(move)
+    guide = guidance.spectral(measurement, prior, iterations, tolerance)
+    levels = geometric_levels(prior, 1 + (steps - 1) // (1 + chosen.calls))
+    return Method(guided(prior.denoise, guide), levels, ve_predictor(prior), (chosen.make(snr),))

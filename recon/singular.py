@@ -1,0 +1,136 @@
+"""DDNM+ and DDRM: steps that treat every singular value of the operator for itself, against noise in the data.
+
+With A = U diag(s) V^H the datum y_i = (U^H y)_i / s_i of the coefficient (V^H x)_i has the noise sigma_y / s_i. Where a
+level hides that noise the datum replaces the coefficient, and so much less fresh noise is added; where it does not, the
+datum only pulls. What the operator does not see goes the way of the unconditional step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from operators import LinearOperator
+from recon.condition import Denoise
+from recon.grids import vp_levels
+from recon.likelihood import Measurement
+from recon.noise import Noise
+from recon.prior import Prior
+from recon.sampling import Method
+from recon.schedule import time_travel
+from recon.steps import FirstOrder, Step, ddim
+
+NEGLIGIBLE = 1e-6  # singular values below this share of the largest are taken for 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The data in the basis of singular vectors: coefficients `values` of std `noise`, of the images that A sees."""
+
+    Vh: LinearOperator
+    kept: Tensor  # which singular values are not 0
+    values: Tensor
+    noise: Tensor
+
+    def coefficients(self, v: Tensor) -> Tensor:
+        """V^H v, those that A sees: (B, ..., k)."""
+        return self.Vh(v)[..., self.kept]
+
+    def replaced(self, v: Tensor, coefficients: Tensor) -> Tensor:
+        """The images v with these coefficients in place of their own."""
+        own = self.Vh(v)
+        change = torch.zeros_like(own)
+        change[..., self.kept] = coefficients - own[..., self.kept]
+        return v + self.Vh.adjoint(change)
+
+
+def decomposed(measurement: Measurement, method: str) -> Seen:
+    """The data by singular vectors.
+
+    Raises:
+        ValueError: none are known for the operator; the message names methods that take it.
+    """
+    try:
+        U, s, Vh = measurement.operator.svd()
+    except ValueError as error:
+        raise ValueError(
+            f"got method {method!r} with an operator whose singular vectors are not known "
+            f"({type(measurement.operator).__name__}); expected one like 'inpaint', 'downsample' or a circular 'blur'; "
+            "use pigdm, moment, diffpir or ddnm for this operator"
+        ) from error
+    y = measurement.y
+    kept = s > NEGLIGIBLE * s.max()
+    size = s[kept].to(y)
+    return Seen(Vh, kept.to(y.device), U.adjoint(y)[..., kept.to(y.device)] / size, measurement.sigma / size)
+
+
+def ddrm_step(seen: Seen, eta: float, eta_b: float) -> Step:
+    """x' by singular value, x0 the estimate and y the datum of a coefficient, e = sigma_y / s its noise:
+
+        not seen       x0 + sqrt(1 - eta^2) sigma' (x - x0) / sigma + eta sigma' n
+        sigma' < e     x0 + sqrt(1 - eta^2) sigma' (y - x0) / e + eta sigma' n
+        sigma' >= e    (1 - eta_b) x0 + eta_b y + sqrt(sigma'^2 - eta_b^2 e^2) n
+
+    Reference: Kawar et al., Denoising diffusion restoration models, 2022, equations 7 and 8, arXiv:2201.11793.
+    """
+    keep = math.sqrt(1 - eta**2)
+
+    def step(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
+        x0, n = denoise(x, sigma), noise(x)
+        unseen = x0 + (keep * sigma_next / sigma) * (x - x0) + eta * sigma_next * n
+        estimate, fresh = seen.coefficients(x0), seen.coefficients(n)
+        hidden = sigma_next >= seen.noise
+        pull = torch.where(hidden, eta_b, keep * sigma_next / torch.where(hidden, 1.0, seen.noise))
+        std = torch.where(hidden, (sigma_next**2 - (eta_b * seen.noise) ** 2).clamp(min=0).sqrt(), eta * sigma_next)
+        return seen.replaced(unseen, estimate + pull * (seen.values - estimate) + std * fresh)
+
+    return step
+
+
+def ddnm_plus_step(seen: Seen, base: FirstOrder) -> Step:
+    """x' = x0 + k (x - x0) + c n of a first-order step, with x0 + l (y - x0) for x0 by singular value and less noise.
+
+    The datum's noise e = sigma_y / s enters x' as (1 - k) l e. Where c >= (1 - k) e it replaces the estimate, l = 1,
+    and the fresh noise is the rest, (c^2 - (1 - k)^2 e^2)^(1/2); elsewhere l = c / ((1 - k) e), without fresh noise.
+
+    Reference: Wang et al., DDNM, 2023, section 3.3 and appendix I, arXiv:2212.00490 (the paper's a_t is 1 - k).
+    """
+
+    def step(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
+        if sigma_next > sigma:
+            return base(denoise, x, sigma, sigma_next, noise)
+        x0, n = denoise(x, sigma), noise(x)
+        k, c = base.coefficients(sigma, sigma_next)
+        estimate, state, fresh = (seen.coefficients(v) for v in (x0, x, n))
+        spread = (1 - k) * seen.noise
+        pull = torch.where(c >= spread, 1.0, c / torch.where(c >= spread, 1.0, spread))
+        estimate = estimate + pull * (seen.values - estimate)
+        std = (c**2 - spread**2).clamp(min=0).sqrt()
+        return seen.replaced(x0 + k * (x - x0) + c * n, estimate + k * (state - estimate) + std * fresh)
+
+    return step
+
+
+def ddrm(
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85, eta_b: float = 1.0
+) -> Method:
+    """Denoising diffusion restoration: each singular value by its own noise; for operators with a decomposition."""
+    seen = decomposed(measurement, "ddrm")
+    return Method(prior.denoise, vp_levels(prior, steps), ddrm_step(seen, eta, eta_b))
+
+
+def ddnm_plus(
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 1.0, repeats: int = 1
+) -> Method:
+    """Null-space for noisy data: the correction scaled by singular value, and the noise matched to it.
+
+    `eta` is that of DDIM, 1 being DDPM as in the paper; `repeats` goes through each tenth of the grid so many times
+    (the paper's time travel).
+    """
+    seen = decomposed(measurement, "ddnm_plus")
+    levels = vp_levels(prior, max(1, steps // repeats))
+    path = time_travel(levels, max(1, len(levels) // 10), repeats)
+    return Method(prior.denoise, path, ddnm_plus_step(seen, ddim(eta)))
