@@ -17,7 +17,7 @@ from torch import Tensor
 import recon
 from operators import operator_norm
 from recon.annealed import annealing_share
-from recon.presets import default_levels
+from recon.grids import default_levels
 
 TASKS = ["vector", "inpaint", "blur", "downsample", "ct"]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import recon
-from recon.presets import default_levels, geometric_levels, vp_levels
+from recon.grids import default_levels, geometric_levels, vp_levels
 from recon.schedule import geometric, karras, time_travel, uniform_time
 
 

@@ -123,7 +123,11 @@ def test_churn():
     assert_same_path(found, states, [1.0] * (N - 1))
 
 
-SOLVERS = {"3m": (DPMSolver3M, 3), "unipc": (UniPC, 3), "rk45": (lambda: RungeKutta45(math.inf), 5)}
+SOLVERS = {
+    "dpm3m": (DPMSolver3M, STEPS["dpm3m"].order),
+    "unipc": (UniPC, STEPS["unipc"].order),
+    "rk45": (lambda: RungeKutta45(math.inf), STEPS["rk45"].order),
+}
 GRIDS = {3: (64, 128), 5: (32, 64)}
 
 
