@@ -9,7 +9,8 @@ chi-square; operators with random singular vectors and singular values sorted fr
 largest. The posterior is a mixture. The distance is the mean over random directions of the W1 distance between the
 projections of n samples and of n exact ones; `floor` is that of two exact sets. Every method gets the same number of
 network calls a sample, particles counted; `population` is the kernel of `smc` as published, one filter whose n
-particles are the n samples. `energy` has no posterior here, and is left out.
+particles are the n samples, and `population_twisted` one with that of `tds`. `energy` has no posterior here, and is
+left out.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from torch import Tensor
 
 import recon
 from operators import Dense, Gaussian
-from recon.population import population
+from recon.population import mcgdiff, population, twisted
 from tests.benchmarks.table import append_row, read_rows
+
+POPULATIONS = {"population": (mcgdiff, 1.0), "population_twisted": (twisted, 0.5)}  # kernel, threshold
 
 
 def problem(dx: int, dy: int, seed: int) -> tuple[recon.MixturePrior, recon.Measurement]:
@@ -81,8 +84,9 @@ def measure(dx: int, dy: int, seed: int, method: str, options: argparse.Namespac
         with torch.no_grad():
             if method == "floor":
                 x = exact(prior, measurement, options.n, seed + 10**6)
-            elif method == "population":
-                post = population(measurement, prior, options.n, options.calls, seed, threshold=1.0)
+            elif method in POPULATIONS:
+                kernel, threshold = POPULATIONS[method]
+                post = population(measurement, prior, options.n, options.calls, seed, kernel, threshold=threshold)
                 x = post.samples[:, 0]
             else:
                 post = recon.reconstruct(measurement, prior, method, options.calls, options.n, seed)
@@ -124,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     others = [name for name in recon.METHODS if name not in ("repaint", "energy")]
     parser.add_argument("-o", "--output", type=Path, default=Path("mixture.jsonl"))
-    parser.add_argument("--methods", default=",".join(["floor", "population", *others]))
+    parser.add_argument("--methods", default=",".join(["floor", *POPULATIONS, *others]))
     parser.add_argument("--n", type=int, default=2000, help="samples of each set")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--dims", default="8,80,800", help="dx")

@@ -12,6 +12,7 @@ from torch import Tensor
 import recon
 from operators import Dense, Gaussian
 from operators.linear import Operator
+from recon.guidance import white
 from recon.noise import CounterNoise
 from recon.particles import Kernel, MCGDiff, ParticleFilter, Twisted, effective, gaussian_twist, systematic, uniform
 from recon.population import mcgdiff as mcgdiff_population
@@ -159,23 +160,29 @@ def test_weights_and_draws_of_mcgdiff_are_those_of_the_best_proposal():
         assert float(debt.reshape(2, rows)[point, 0]) == pytest.approx(float(owed), rel=1e-10)
 
 
-def test_weights_of_twisted_are_those_of_its_densities():
-    """log p(x' | x) + log g'(x') - log g(x) - log q(x' | x), each from its textbook density, for many draws."""
+@pytest.mark.parametrize("proposed", [None, 2.0])
+def test_weights_of_twisted_are_those_of_its_densities(proposed):
+    """log p(x' | x) + log g'(x') - log g(x) - log q(x' | x), each from its textbook density, for many draws.
+
+    q is guided by g, or by data seen through another spread, `proposed`.
+    """
     operator, _, _ = skewed_operator()
     prior, rows, variance = wide_prior(), 30, 0.7
     generator = torch.Generator().manual_seed(2)
     x, y, n = (torch.randn(rows, d, generator=generator, dtype=torch.float64) for d in (5, 4, 5))
-    kernel = Twisted(gaussian_twist(recon.Measurement(operator, y, Gaussian(0.3)), lambda sigma: variance))
+    measurement = recon.Measurement(operator, y, Gaussian(0.3))
+    guidance = white(measurement, lambda sigma: proposed) if proposed else None
+    kernel = Twisted(gaussian_twist(measurement, lambda sigma: variance), guidance)
     _, x0, moved, debt = one_step(kernel, prior, 2 * x, lambda like: n)
     with torch.no_grad():
         later = kernel.look(prior.denoise, moved, LOW, 0.1)[0]
-    spread = variance * operator.matrix @ operator.matrix.T + 0.09 * torch.eye(4, dtype=torch.float64)
 
-    def g(v: Tensor) -> Tensor:
+    def g(v: Tensor, r2: float = variance) -> Tensor:
+        spread = r2 * operator.matrix @ operator.matrix.T + 0.09 * torch.eye(4, dtype=torch.float64)
         return torch.distributions.MultivariateNormal(v @ operator.matrix.T, spread).log_prob(y)
 
     leaf = (2 * x).requires_grad_(True)
-    slope = torch.autograd.grad(g(prior.denoise(leaf, HIGH)).sum(), leaf)[0]
+    slope = torch.autograd.grad(g(prior.denoise(leaf, HIGH), proposed or variance).sum(), leaf)[0]
     share = LOW**2 / HIGH**2
     std = LOW * math.sqrt(1 - share)
     plain, guided = (v + share * (2 * x - v) for v in (x0, x0 + HIGH**2 * slope))
