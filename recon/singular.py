@@ -128,7 +128,9 @@ def ddnm_plus(
     """Null-space for noisy data: the correction scaled by singular value, and the noise matched to it.
 
     `eta` is that of DDIM, 1 being DDPM as in the paper; `repeats` goes through each tenth of the grid so many times
-    (the paper's time travel).
+    (the paper's time travel). Coefficients of small singular values get no fresh noise, so that an operator with many
+    (blur) loses nearly all of the posterior's variance; the rule of the released code is another, that of `ddrm` with
+    eta_b = 1.
     """
     seen = decomposed(measurement, "ddnm_plus")
     levels = vp_levels(prior, max(1, steps // repeats))
