@@ -86,13 +86,19 @@ def score_matching_loss(
     return weight * OBJECTIVES[objective](prior, x0, sigma, noise)
 
 
+def evenly(images: Tensor, most: int, least: int) -> Tensor:
+    """Some of the images (N, C, H, W), evenly spread: `most` of small ones, of larger ones fewer."""
+    count = min(len(images), max(least, min(most, most * 2 * 64**2 // math.prod(images.shape[-2:]))))
+    return images[torch.linspace(0, len(images) - 1, count).long()]
+
+
 @torch.no_grad()
-def validation_losses(prior: ScorePrior, images: Tensor, limit: int = 256) -> dict[str, float]:
+def validation_losses(prior: ScorePrior, images: Tensor) -> dict[str, float]:
     """Denoising PSNR in dB (of the image's range of 2) over bands of sigma, and the mean weighted loss; same noise
     each time.
     """
     generator = torch.Generator().manual_seed(1234)
-    x0 = prior.from_value(images[torch.linspace(0, len(images) - 1, min(limit, len(images))).long()].float())
+    x0 = prior.from_value(evenly(images, 256, 32).float())
     result, losses = {}, []
     for low, high in zip(BANDS, BANDS[1:], strict=False):
         sigma = torch.exp(math.log(low) + (math.log(high) - math.log(low)) * (torch.arange(len(x0)) + 0.5) / len(x0))
@@ -322,7 +328,7 @@ def _loop(
             "torch": torch.__version__,
         }
         if final and len(held):
-            some = averaged.from_value(held[torch.linspace(0, len(held) - 1, min(128, len(held))).long()])
+            some = averaged.from_value(evenly(held, 128, 24))
             with torch.no_grad():
                 spectrum = measure(averaged.denoise, some, 0.02 * averaged.data_std, 6 * averaged.spread)
             averaged.header["error_spectrum"] = asdict(spectrum)
