@@ -124,8 +124,12 @@ def of_data(task: Task, prior: Prior) -> Judged | None:
         return Judged(what, why_not="only part of it was seen")
     import torch
 
-    sigma = torch.as_tensor(task.measurement.noise.sigma, dtype=torch.float64)
-    noise = 0.0 if task.assumed else float(sigma.square().mean().sqrt())
+    from operators import Gaussian
+
+    model = task.measurement.noise
+    if not isinstance(model, Gaussian) or len(torch.as_tensor(model.sigma).unique()) > 1:
+        return Judged(what, why_not="its noise is not normal and the same everywhere")
+    noise = 0.0 if task.assumed else float(torch.as_tensor(model.sigma).max())
     return of_images(task.crop(task.measurement.y[:MOST_ITEMS]), prior, what, noise)
 
 

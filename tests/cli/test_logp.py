@@ -15,6 +15,8 @@ import data
 import recon
 from cli import likeness
 from cli.likeness import NO_BAND, Judged, Likeness
+from cli.measure import Task
+from operators import OPERATORS, Gaussian, Laplace
 
 QUICK = ("--tolerance", "1e-2", "--probes", 2)
 
@@ -155,6 +157,16 @@ def test_images_that_cannot_be_judged_say_why(banded):
     assert "8 x 16" in small.why_not and small.record() == {"not_judged": small.why_not} and not small.unusual(0)
     loud = likeness.of_images(torch.full((1, 1, 16, 16), 0.5), prior, "images", noise=5.0)
     assert "noise" in loud.why_not
+
+
+def test_noise_that_is_not_white_is_not_allowed_for(banded):
+    prior, y = recon.load_prior(banded), torch.from_numpy(smooth(2, 3)).float() / 255
+    levels = torch.full((1, 1, 16, 16), 0.01)
+    levels[..., 3] = 0.02
+    for noise, judged in ((Gaussian(0.01), True), (Gaussian(levels), False), (Laplace(0.01), False)):
+        task = Task(recon.Measurement(OPERATORS["identity"](shape=(16, 16)), y, noise), None, "[0,1]")
+        found = likeness.of_data(task, prior)
+        assert bool(found.scores) == judged and judged != ("noise is not normal" in found.why_not)
 
 
 def test_samples_are_judged_by_their_mean_distance(banded):
