@@ -199,7 +199,8 @@ def from_image(
         )
     pictures = images(path, wanted, run)
     size = pictures.values.shape[-2:]
-    factor = (flags.factor or 1) if operator == "downsample" else 1
+    factor = flags.text("factor") if operator == "downsample" else ""
+    factor = max(1, int(factor)) if factor.isdigit() else 1  # another is refused by the operator
     built = spec.build(operator, flags, (size[0] * factor, size[1] * factor), seed)
     given = pictures.values.shape[-len(built.out_shape) :]
     if tuple(built.out_shape) != given:

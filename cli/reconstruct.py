@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +12,6 @@ from cli import options as o
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Measurement file, or image with --operator.")]
 OF_SAMPLERS = ("prior", "steps", "samples", "label", "label_weight", "classifier", "batch_size", "device")
-OF_IMAGES = ("operator", "to_gray", "max_pixels")
-OF_KSPACE = ("axes", "scale")
 
 
 def reconstruct(
@@ -37,30 +35,19 @@ def reconstruct(
 
     recon reconstruct photo.png --operator inpaint --mask mask.png --prior headct-64 -o out/
     """
-    import data
-    from cli import catalogue, fit, labelling, measure, methods, priors, restore, results, spec
+    from cli import catalogue, fit, labelling, measure, methods, priors, restore, results, source, spec
     from cli import output as out
     from cli.config import refuse_idle
     from cli.images import Selection
-    from cli.kspace import KspaceFlags, from_kspace
+    from cli.kspace import KspaceFlags
     from cli.run_record import Run, show
-    from data.kinds import expect
-    from data.kspace import is_kspace
-    from data.reading import ARRAYS, PICTURES
 
     if method is not None:
         spec.known("method", method, [*catalogue.METHODS, *catalogue.CLASSICAL])
     classical = method in catalogue.CLASSICAL
     if classical:
         refuse_idle(context, OF_SAMPLERS, f"{method} draws no samples and takes no prior")
-    kind = expect(measured, *PICTURES, *ARRAYS, "hdf5", as_what="a measurement or an image")
-    kspace = operator is None and is_kspace(measured)
-    if not kspace:
-        refuse_idle(context, OF_KSPACE, "these are for files of k-space")
-    from_file = kind == "hdf5" and (operator is None or data.is_measurement(measured))
-    if from_file:
-        idle = [*OF_IMAGES, *(field.name for field in fields(spec.OperatorFlags))]
-        refuse_idle(context, idle, "a measurement file has its operator and its data already")
+    kind = source.kind_of(measured, operator, context)
     path = None if classical else priors.find(prior, "or --method fbp, tv or pinv, which need none")
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor, set)
     wanted = Selection(items, None, to_gray, max_pixels)
@@ -70,13 +57,10 @@ def reconstruct(
         **flags.given(), "noise": noise, "items": items, "output": output})
     with out.folder(output, overwrite, [measured, mask, config]) as folder, run.hearing():
         run.hash_inputs([measured, mask, path])
-        if kspace:
-            task = from_kspace(measured, noise, KspaceFlags(axes, scale), items, run)
-        elif from_file:
-            task = measure.from_file(measured, noise, items, run)
-        else:
-            task = measure.from_image(measured, noise, operator, flags, seed, wanted, run)
-        task = measure.for_method(task, method, run)
+        read = source.task(
+            kind, measured, noise, operator, flags, KspaceFlags(axes, scale), seed, wanted, run
+        )
+        task = measure.for_method(read, method, run)
         if classical:
             chosen = methods.options(method, option or [])
             run.begin(options=chosen)

@@ -44,7 +44,13 @@ class OperatorFlags:
     set: list[str] | None = None  # NAME=VALUE, any parameter
 
     def given(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value}
+        return {name: value for name, value in asdict(self).items() if value not in (None, [])}
+
+
+    def text(self, name: str) -> str:
+        """A parameter as typed, by its own flag or by `--set`; "" where it was not."""
+        given = {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in self.set or [])}
+        return str(self.given().get(name, given.get(name, "")))
 
 
 SHORTHANDS = tuple(field.name for field in fields(OperatorFlags) if field.name != "set")

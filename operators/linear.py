@@ -32,6 +32,8 @@ from operators.solve import conjugate_residuals, damped_inverse, least_squares
 class Operator(nn.Module):
     """y = A(x), from (..., *in_shape) to (..., *out_shape), maybe nonlinear. Subclasses write `_forward`."""
 
+    lead: tuple[int, ...] = ()  # batch axes that x must have, where constants differ from item to item
+
     def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
         super().__init__()
         self.in_shape = shape_of("in_shape", in_shape)

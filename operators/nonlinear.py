@@ -26,6 +26,10 @@ class Clip(Operator):
     def _forward(self, x: Tensor) -> Tensor:
         return (self.gain * x).clamp(self.low, self.high)
 
+    def secant(self, x: Tensor, y: Tensor, std: Tensor) -> Tensor:
+        """The slope that leads from x towards data y: gain, but zero where both are cut off. See `within`."""
+        return self.gain * (within(self.gain * x, self.low, self.high) | within(y, self.low, self.high, 3 * std)).to(x)
+
 
 class Quantise(Operator):
     """y = the nearest of 2^bits values evenly from `low` to `high`.
@@ -43,9 +47,13 @@ class Quantise(Operator):
         self.low, self.high, self.step = low, high, (high - low) / (2**bits - 1)
 
     def _forward(self, x: Tensor) -> Tensor:
-        within = x.clamp(self.low, self.high)
-        rounded = self.low + self.step * ((within.detach() - self.low) / self.step).round()
-        return rounded + (within - within.detach())
+        inside = x.clamp(self.low, self.high)
+        rounded = self.low + self.step * ((inside.detach() - self.low) / self.step).round()
+        return rounded + (inside - inside.detach())
+
+    def secant(self, x: Tensor, y: Tensor, std: Tensor) -> Tensor:
+        """The slope that leads from x towards data y: one, but zero where both are at an end. See `within`."""
+        return (within(x, self.low, self.high) | within(y, self.low, self.high, 3 * std)).to(x)
 
 
 class Magnitude(Operator):
@@ -63,6 +71,14 @@ class Magnitude(Operator):
 
     def _forward(self, x: Tensor) -> Tensor:
         return to_complex(x).abs()
+
+
+def within(values: Tensor, low: float, high: float, margin: float | Tensor = 0.0) -> Tensor:
+    """Whether values lie between low and high, by more than a margin.
+
+    Outside, the derivative is zero and says nothing of the way back; where the data lie within, there is one.
+    """
+    return (values > low + margin) & (values < high - margin)
 
 
 def clip(shape: Sequence[int], gain: float = 2.0, low: float = 0.0, high: float = 1.0) -> Clip:
@@ -88,7 +104,7 @@ def quantise(shape: Sequence[int], bits: int = 4, low: float = 0.0, high: float 
 
     Args:
         shape: (H, W) of the image.
-        bits: 1 to 16.
+        bits: How many there are for each value, 1 to 16.
         low, high: The least and the largest value of y.
 
     Raises:

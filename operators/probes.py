@@ -44,7 +44,7 @@ def operator_norm(A: LinearOperator, iterations: int = 200, tolerance: float = 1
         An estimate from below. Step sizes built on it should leave a margin of a percent.
     """
     where = next(A.buffers(), torch.empty(0))
-    start = torch.randn(A.in_shape, generator=torch.Generator().manual_seed(seed))
+    start = torch.randn((*A.lead, *A.in_shape), generator=torch.Generator().manual_seed(seed))
     v = start.to(where.device)
     norm = 0.0
     with torch.no_grad():

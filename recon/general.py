@@ -21,15 +21,31 @@ from recon.prior import Prior
 from recon.sampling import Method
 from recon.steps import ancestral
 
+HALVINGS = 10
 POWER_STEPS = 8  # of the norm of a linearised operator; its gradient is already close to the leading vector
 
 
 def relinearised(measurement: Measurement, make: Callable[[Measurement], Guidance]) -> Guidance:
-    """The guidance of the measurement linearised at each estimate."""
+    """The guidance of the measurement linearised at each estimate, shortened where it would lead away from the data."""
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
-        return make(measurement.linearised(x0))(x0, vjp, sigma)
+        return no_less_likely(measurement, x0, make(measurement.linearised(x0))(x0, vjp, sigma))
 
+    return shift
+
+
+def no_less_likely(measurement: Measurement, x0: Tensor, shift: Tensor) -> Tensor:
+    """The shift, halved item by item until the data are no less likely at x0 + shift than at x0.
+
+    Far from the estimate a linear measurement says little about a nonlinear one, and whole steps need not converge;
+    this is the usual line search of the Gauss-Newton method.
+    """
+    least, axes = measurement.log_likelihood(x0), (1,) * (x0.ndim - 1)
+    for _ in range(HALVINGS):
+        worse = measurement.log_likelihood(x0 + shift) < least
+        if not bool(worse.any()):
+            break
+        shift = torch.where(worse.reshape(-1, *axes), shift / 2, shift)
     return shift
 
 

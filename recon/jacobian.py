@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from operators import LinearOperator, Operator
+from operators import Clip, Identity, LinearOperator, Operator, Quantise
 
 
 class InUnits(Operator):
@@ -51,6 +51,7 @@ class Weighted(LinearOperator):
     def __init__(self, weights: Tensor, operator: LinearOperator) -> None:
         super().__init__(operator.in_shape, operator.out_shape)
         self.weights, self.operator = weights, operator
+        self.lead = tuple(weights.shape[: weights.ndim - len(operator.out_shape)])
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.weights.to(x) * self.operator(x)
@@ -72,6 +73,15 @@ def derivative(operator: Operator, x: Tensor) -> LinearOperator:
     """dA/dx at x: A itself where it is linear."""
     if isinstance(operator, LinearOperator):
         return operator
-    if isinstance(operator, InUnits) and isinstance(operator.operator, LinearOperator):
-        return operator.scale * operator.operator
+    if isinstance(operator, InUnits):
+        return operator.scale * derivative(operator.operator, operator.scale * x + operator.shift)
     return Jacobian(operator, x)
+
+
+def secant(operator: Operator, x: Tensor, y: Tensor, std: Tensor) -> LinearOperator:
+    """dA/dx at x, but for operators that cut values off the slope that leads to y, data in units of A(x)."""
+    if isinstance(operator, InUnits):
+        return operator.scale * secant(operator.operator, operator.scale * x + operator.shift, y, std)
+    if isinstance(operator, Clip | Quantise):
+        return Weighted(operator.secant(x, y, std), Identity(operator.in_shape))
+    return derivative(operator, x)

@@ -19,7 +19,7 @@ from operators import (
     TransmissionCT,
 )
 from operators.checks import level_for
-from recon.jacobian import InUnits, Weighted, derivative
+from recon.jacobian import InUnits, Weighted, derivative, secant
 from recon.prior import Prior
 
 Noise = Gaussian | CorrelatedGaussian | Laplace | Poisson | TransmissionCT | Rician
@@ -128,13 +128,16 @@ class Measurement:
 
         With J the derivative of A at x and W the Fisher information of each datum: operator W^(1/2) J, and data such
         that the residual at x is W^(-1/2) times the slope of the log-likelihood. Exact for Gaussian noise and a linear
-        operator. One step of it is Fisher scoring (Gauss-Newton for nonlinear operators).
+        operator. One step of it is Fisher scoring (Gauss-Newton for nonlinear operators). Where an operator cuts values
+        off and has no slope at x, J is the slope towards the data.
 
         Args:
             x: images (B, ..., *in_shape); the operator of the result belongs to this batch.
         """
-        root, residual = (self._seen(part) for part in self.noise.local(self.y, self.operator(x)))
-        operator = Weighted(root, derivative(self.operator, x))
+        clean = self.operator(x)
+        root, residual = (self._seen(part) for part in self.noise.local(self.y, clean))
+        std = 1 / root.clamp(min=torch.finfo(root.dtype).eps)
+        operator = Weighted(root, secant(self.operator, x, clean + std * residual, std))
         return Measurement(operator, operator(x) + residual, Gaussian(1.0))
 
     def _seen(self, values: Tensor) -> Tensor:

@@ -123,6 +123,13 @@ def test_set_and_the_shorthand_are_one(recon_command, picture, tmp_path):
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "c.h5").read_bytes()
 
 
+def test_a_small_picture_is_enlarged_by_a_factor_that_is_set(recon_command, picture, tiny, tmp_path):
+    words = ["--operator", "downsample", "--set", "factor=2", "--prior", tiny, "--steps", 1, "--samples", 1]
+    done = recon_command("reconstruct", picture, *words, "-o", "out")
+    assert done.code == 0, done.err
+    assert data.read_result(tmp_path / "out/result.h5").mean.shape == (1, 1, 32, 32)
+
+
 def test_values_take_the_type_of_the_signature():
     assert typed("--set", "n", "4", int | None, None) == 4
     assert typed("--set", "n", "4", float, 1.0) == 4.0

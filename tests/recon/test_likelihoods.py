@@ -10,7 +10,17 @@ import torch
 from law import field_problem, relative
 
 import recon
-from operators import OPERATORS, CorrelatedGaussian, Gaussian, Identity, Laplace, Poisson, Rician, TransmissionCT
+from operators import (
+    OPERATORS,
+    CorrelatedGaussian,
+    Gaussian,
+    Identity,
+    Laplace,
+    Poisson,
+    Rician,
+    TransmissionCT,
+    operator_norm,
+)
 from recon import general, guidance
 
 SHAPE = (4, 6)
@@ -94,7 +104,7 @@ def test_the_step_of_dps_is_the_published_one_for_operators_of_norm_one():
 @pytest.mark.parametrize("operator", ["clip", "phase_retrieval"])
 def test_linearised_nonlinear_operators_have_matched_derivatives(operator):
     m = measured(operator, "poisson")
-    x = 0.4 + 0.1 * normal(2, 1, *SHAPE, seed=5)
+    x = 0.3 + 0.05 * normal(2, 1, *SHAPE, seed=5)
     A = m.linearised(x).operator
     v, u = normal(2, 1, *SHAPE, seed=6), normal(*m.y.shape, seed=7)
     assert float((A(v) * u).sum()) == pytest.approx(float((v * A.adjoint(u)).sum()), rel=1e-10)
@@ -102,6 +112,18 @@ def test_linearised_nonlinear_operators_have_matched_derivatives(operator):
     root, _ = m.noise.local(m.y, m.operator(x))
     assert relative(A(v), root * change) < 1e-7
     assert relative(m.linearised(x).gradient(x), m.gradient(x)) < 1e-10
+
+
+@pytest.mark.parametrize("operator", ["clip", "quantise"])
+def test_where_values_are_cut_off_the_way_back_to_the_data_is_known(operator):
+    """An estimate beyond the range of data within: the gradient is zero, the linearised measurement leads back."""
+    A = OPERATORS[operator](shape=(1, 3), **OPERATORS_USED[operator])
+    y, x = torch.tensor([[[[0.6, 1.0, 0.6]]]]).double(), torch.tensor([[[[1.4, 1.4, 0.2]]]]).double()
+    m = recon.Measurement(A, y, Gaussian(0.01))
+    found = m.linearised(x)
+    assert m.gradient(x)[0, 0, 0, 0] == 0.0 and found.gradient(x)[0, 0, 0, 0] < 0
+    assert found.gradient(x)[0, 0, 0, 1] == 0.0 and not found.operator(torch.ones_like(x))[0, 0, 0, 1]
+    torch.testing.assert_close(found.gradient(x)[..., 2], m.gradient(x)[..., 2], rtol=1e-10, atol=0)
 
 
 def test_items_do_not_depend_on_their_mates():
@@ -174,6 +196,13 @@ def test_levels_that_differ_between_items_go_with_their_items():
         found = recon.reconstruct(alone, gaussian_prior(), steps=5, samples=2)
         assert relative(both.samples[:, item], found.samples[:, item]) < 1e-4
         assert float(both.chi_square[item]) == pytest.approx(float(found.chi_square[item]), rel=1e-4)
+
+
+def test_the_norm_of_an_operator_that_differs_between_items_is_the_largest():
+    A = OPERATORS["blur"](shape=SHAPE, std=0.8)
+    levels = torch.tensor([0.1, 0.4, 0.2], dtype=torch.float64).reshape(3, 1, 1, 1).expand(3, 1, *SHAPE)
+    m = recon.Measurement(A, normal(3, 1, *SHAPE), Gaussian(levels)).whitened()
+    assert operator_norm(m.operator) == pytest.approx(operator_norm(A) / 0.1, rel=1e-3)
 
 
 def test_correlated_noise_is_whitened():
