@@ -40,8 +40,11 @@ def mri(
 
     Args:
         shape: (H, W) of the image and of k-space.
-        acceleration, center_fraction, kind, seed: Of the mask, see `operators.sampling_mask`.
-        mask: Takes the place of these: (H, W), or (W,) for whole columns; True or 1 = sampled.
+        acceleration: How many times fewer points than full sampling, 1 or more.
+        center_fraction: Share of the lines, in the middle of k-space, that are always sampled.
+        kind: Of the mask, see `operators.sampling_mask`: lines "random", "equispaced" or "gaussian", or points "poisson".
+        seed: Of the mask.
+        mask: Takes the place of a drawn one: (H, W), or (W,) for whole columns; True or 1 = sampled.
         trajectory: Takes the place of a mask where k-space is not sampled on a grid: "radial" (golden angle) or
             "spiral", with 1 / acceleration of the shots of full sampling, or points (shots, samples, 2) of (row,
             column) in cycles per pixel, see `operators.radial_trajectory`.
