@@ -42,7 +42,7 @@ def mri(
         shape: (H, W) of the image and of k-space.
         acceleration: How many times fewer points than full sampling, 1 or more.
         center_fraction: Share of the lines, in the middle of k-space, that are always sampled.
-        kind: Of the mask, see `operators.sampling_mask`: lines "random", "equispaced" or "gaussian", or points "poisson".
+        kind: Lines "random", "equispaced" or "gaussian", or points "poisson", see `operators.sampling_mask`.
         seed: Of the mask.
         mask: Takes the place of a drawn one: (H, W), or (W,) for whole columns; True or 1 = sampled.
         trajectory: Takes the place of a mask where k-space is not sampled on a grid: "radial" (golden angle) or
