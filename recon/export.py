@@ -42,7 +42,8 @@ def export_diffusers(prior: Prior, folder: str | Path) -> list[Path]:
         raise ValueError(
             f"got prior {prior.name!r}, which predicts {prior.predicts} of images of standard deviation "
             f"{prior.input_std:g}, with a {scheduler['_class_name']} for {told.predicts} and {told.input_std:g}; "
-            f"expected the same; train it with predicts={told.predicts}, or with one of {', '.join(EDM)} and its sigma_data"
+            f"expected the same; train it with predicts={told.predicts}, or with one of {', '.join(EDM)} and its "
+            "sigma_data"
         )
     folder, kind = Path(folder), scheduler["_class_name"]
     stamp = {"_diffusers_version": WRITTEN_FOR}
