@@ -136,7 +136,7 @@ def curve(
         if spent >= due[0]:
             due = [moment for moment in due if moment > spent]
             row = {"configuration": name, "parameters": parameters(prior.network), "seconds": round(spent, 1),
-                   "images": seen, "budget": seconds, **validation_losses(averaged, held, len(held)),
+                   "images": seen, "budget": seconds, **validation_losses(averaged, held),
                    "threads": torch.get_num_threads()}  # fmt: skip
             append_row(out, row)
             print(row, flush=True)
