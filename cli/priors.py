@@ -60,6 +60,8 @@ def facts(header: dict[str, Any]) -> dict[str, str]:
         "attribution": origin.get("attribution"),
         "training images": training.get("training_images"),
     }
+    if start := header.get("started_from"):
+        found["started from"] = ", ".join(start[key] for key in ("name", "licence") if start.get(key))
     if typical := header.get("typicality"):
         found["band of what is usual"] = f"{len(typical['log_power'])} held-out images"
     return {key: str(value) for key, value in found.items() if value}

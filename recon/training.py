@@ -188,7 +188,9 @@ def new_prior(
         header,
     )
     if config.initial:
-        prior.network.load_state_dict(load_prior(config.initial).network.state_dict())
+        start = load_prior(config.initial)
+        prior.network.load_state_dict(start.network.state_dict())
+        prior.header["started_from"] = {"name": start.name, **start.header.get("provenance", {})}
     return prior.to(memory_format=torch.channels_last)
 
 

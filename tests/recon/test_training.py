@@ -346,13 +346,16 @@ def test_units_of_images_that_are_no_bytes(tmp_path):
 
 
 def test_weights_can_start_from_another_prior(tmp_path):
-    first = recon.train(images(), images(0), recon.TrainConfig(**TINY), tmp_path / "first")
+    first = recon.train(
+        images(), images(0), recon.TrainConfig(**TINY), tmp_path / "first", name="a", provenance={"licence": "free"}
+    )
     still = {**TINY, "steps": 1, "learning_rate": 1e-12}
     second = recon.train(images(), images(0), recon.TrainConfig(**still, initial=str(first)), tmp_path / "second")
     for a, b in zip(
         recon.load_prior(first).network.parameters(), recon.load_prior(second).network.parameters(), strict=True
     ):
         assert torch.equal(a, b)
+    assert recon.load_prior(second).header["started_from"] == {"name": "a", "licence": "free"}
 
 
 def test_five_losses_in_a_row_that_are_not_finite_stop_the_run(tmp_path, monkeypatch):
