@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.denoising headct-64=headct_64.h5 ct-chest-256=ct_chest_8bit_256.h5    # prints Markdown
 
-PSNR in dB over the validation images (evenly spread; of larger ones than the prior's the middle), white Gaussian noise
+PSNR in dB over the validation images (evenly spread; of large ones the middle), white Gaussian noise
 of a share of the range 0..1. The weight of total variation (Chambolle, scikit-image) and the filter strength of
 non-local means (Buades et al., scikit-image, noise level given) are those of highest PSNR on training images.
 """
@@ -76,22 +76,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", nargs="+", metavar="PRIOR=DATA", help="prior, and HDF5 with `images` and `subset`")
     parser.add_argument("--count", type=int, default=12)
-    parser.add_argument("--size", type=int, help="middle square of this side; default: the prior's own size")
+    parser.add_argument("--size", type=int, default=256, help="middle square of this side, of larger images")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print("| prior | method |" + "".join(f" sigma {s:g} |" for s in LEVELS) + "\n|---|---|" + "---:|" * len(LEVELS))
     for pair in arguments.pairs:
         name, path = pair.split("=", 1)
         prior = recon.load_prior(name)
-        size = arguments.size or prior.shape[-1]
-        x = images(path, 1, arguments.count, size)
+        x = images(path, 1, arguments.count, arguments.size)
         rows: dict[str, list[float]] = {"prior": [], "non-local means": [], "total variation": [], "noisy": []}
         for sigma in LEVELS:
             noisy = noised(x, sigma, 0)
             rows["noisy"].append(float(psnr(noisy, x, 1.0).mean()))
             rows["prior"].append(float(psnr(estimated(prior, noisy, sigma), x, 1.0).mean()))
             for label, method in (("non-local means", non_local_means), ("total variation", total_variation)):
-                estimate = filtered(method, noisy, sigma, tuned(method, path, size, sigma))
+                estimate = filtered(method, noisy, sigma, tuned(method, path, arguments.size, sigma))
                 rows[label].append(float(psnr(estimate, x, 1.0).mean()))
         for label, scores in rows.items():
             print(f"| `{name}` | {label} |" + "".join(f" {score:.2f} |" for score in scores), flush=True)
