@@ -192,3 +192,20 @@ def test_writing_replaces_whole_files_only(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_bundled_priors_say_where_they_are_from_and_are_small():
+    """Each has its origin, licence, recipe, validation loss, error spectrum and band; all together below 40 MB."""
+    files = [*recon.bundled_priors().values(), *recon.bundled_classifiers().values()]
+    assert sum(path.stat().st_size for path in files) < 40e6
+    for name, path in recon.bundled_priors().items():
+        header = read_tensors(path)[1]
+        assert header["name"] == name
+        assert {"source", "licence"} <= set(header["provenance"])
+        assert {"config", "steps", "seconds", "validation"} <= set(header["training"])
+        assert {"error_spectrum", "typicality"} <= set(header)
+        assert path.with_suffix(".toml").is_file()
+        prior = recon.load_prior(name)
+        dark = torch.full((1, *prior.shape), -0.8)  # a background, which every one of them knows
+        noisy = dark + 0.1 * torch.randn(prior.shape, generator=torch.Generator().manual_seed(0))
+        assert float((prior.denoise(noisy, 0.1) - dark).square().mean()) < 0.15 * 0.1**2
