@@ -1,7 +1,8 @@
 """Guided digits: how often an independent classifier reads the digit that was asked for, and half digits completed.
 
-    python -m tests.benchmarks.labels --data digits_32.h5 --classifier data/priors/digits-32-classifier.safetensors
+    python -m tests.benchmarks.labels --data digits_32.h5 --classifier guide.safetensors
 
+`guide.safetensors` is what `recon.train_classifier` makes of the training digits (`recon.save_classifier`).
 `digits_32.h5` is what `data/priors/pad_digits.py` writes. The reader is a small convolutional network of another kind,
 trained here on clean training digits; its accuracy on validation digits is printed beside. 50 network calls a sample.
 """
