@@ -121,7 +121,7 @@ class UNet(nn.Module):
         self.classes = classes
         if classes:
             self.label = nn.Embedding(classes + 1, embedding)  # the last one stands for no label
-            nn.init.zeros_(self.label.weight)
+            nn.init.normal_(self.label.weight, std=0.5)  # as long as the noise embedding; from 0 it learns slowly
         self.stem = nn.Conv2d(channels * unshuffle**2, widths[0], 3, padding=1)
 
         def level_of(channels_in: list[int], width: int, attend: bool) -> nn.ModuleList:

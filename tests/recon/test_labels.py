@@ -131,12 +131,13 @@ def test_a_label_for_a_prior_without_classes_is_refused():
 
 
 def test_a_label_changes_only_what_its_embedding_says():
-    """A fresh network ignores labels (zero embeddings); with them set, no label is the last row."""
+    """With embeddings of zero a network ignores labels; no label is the last row."""
     torch.manual_seed(0)
     network = UNet(1, widths=(8,), attention=(), unshuffle=2, classes=3)
     torch.nn.init.normal_(network.head.weight)
     torch.nn.init.normal_(network.down[0][0].conv2.weight)
     x, c = torch.randn(2, 1, 8, 8), torch.zeros(2)
+    torch.nn.init.zeros_(network.label.weight)
     torch.testing.assert_close(network(x, c, torch.tensor([0, 2])), network(x, c), rtol=0, atol=0)
     torch.nn.init.normal_(network.label.weight)
     torch.testing.assert_close(network(x, c, torch.tensor([3, 3])), network(x, c), rtol=0, atol=0)
