@@ -206,6 +206,6 @@ def test_bundled_priors_say_where_they_are_from_and_are_small():
         assert {"error_spectrum", "typicality"} <= set(header)
         assert path.with_suffix(".toml").is_file()
         prior = recon.load_prior(name)
-        dark = torch.full((1, *prior.shape), -0.8)  # a background, which every one of them knows
-        noisy = dark + 0.1 * torch.randn(prior.shape, generator=torch.Generator().manual_seed(0))
-        assert float((prior.denoise(noisy, 0.1) - dark).square().mean()) < 0.15 * 0.1**2
+        noise = 0.1 * torch.randn(prior.shape, generator=torch.Generator().manual_seed(0))
+        backgrounds = (torch.full((1, *prior.shape), grey) for grey in (-1.0, -0.8))  # each has learnt one of them
+        assert min(float((prior.denoise(b + noise, 0.1) - b).square().mean()) for b in backgrounds) < 0.15 * 0.1**2
