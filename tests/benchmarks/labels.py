@@ -1,8 +1,7 @@
 """Guided digits: how often an independent classifier reads the digit that was asked for, and half digits completed.
 
-    python -m tests.benchmarks.labels --data digits_32.h5 --classifier guide.safetensors
+    python -m tests.benchmarks.labels --data digits_32.h5 [--classifier guide.safetensors]
 
-`guide.safetensors` is what `recon.train_classifier` makes of the training digits (`recon.save_classifier`).
 `digits_32.h5` is what `data/priors/pad_digits.py` writes. The reader is a small convolutional network of another kind,
 trained here on clean training digits; its accuracy on validation digits is printed beside. 50 network calls a sample.
 """
@@ -55,24 +54,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--prior", default="digits-32")
-    parser.add_argument("--classifier", required=True)
+    parser.add_argument("--classifier", help="also guide by this classifier of noisy digits")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--reader-steps", type=int, default=1500)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    prior, guide = recon.load_prior(arguments.prior), recon.load_classifier(arguments.classifier)
+    prior = recon.load_prior(arguments.prior)
+    guides = [recon.load_classifier(arguments.classifier)] if arguments.classifier else []
     x, truth = digits(arguments.data, 1)
     read = reader(*digits(arguments.data, 0), arguments.reader_steps)
     print(f"The reader is right on {share_read(read, x, truth):.3f} of the {len(x)} validation digits.\n")
 
     print(f"| {arguments.count} samples told their digit | read as that digit |\n|---|---:|")
     asked = torch.arange(arguments.count) % 10
-    for name, weight, classifier in (
-        ("labels, weight 1", 1.0, None), ("labels, weight 2", 2.0, None), ("labels, weight 3", 3.0, None),
-        ("classifier, weight 1", 1.0, guide), ("classifier, weight 2", 2.0, guide),
-        ("classifier, weight 4", 4.0, guide),
-    ):  # fmt: skip
+    told = [(f"labels, weight {w:g}", w, None) for w in (1, 2, 3)]
+    told += [(f"classifier, weight {w:g}", w, guide) for guide in guides for w in (1, 2, 4)]
+    for name, weight, classifier in told:
         drawn = recon.sample_prior(
             prior, arguments.count, arguments.steps, 0, label=asked, label_weight=weight, classifier=classifier
         )
