@@ -1,8 +1,8 @@
 """Methods for any likelihood: other noise than Gaussian, and nonlinear operators.
 
 At each step the measurement is replaced by the linear one with Gaussian noise that has its gradient and its curvature
-at the estimate (`Measurement.linearised`), and the guidance of the preset of the same name works on that. For Gaussian
-noise and a linear operator that is the measurement itself, so these methods and `recon.presets` agree there.
+at the estimate (`Measurement.linearised`), and the preset's guidance works on that. For Gaussian noise and a linear
+operator that is the measurement itself, so `local` and `local_norm` take it as it is there, closed forms and all.
 """
 
 from __future__ import annotations
@@ -12,17 +12,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from operators import operator_norm
 from recon import guidance
-from recon.condition import Guidance, Vjp, guided
+from recon.condition import Guidance, Vjp
 from recon.likelihood import Measurement
-from recon.noise import Noise
-from recon.presets import Preset, solve, vp_levels, white_variance
-from recon.prior import Prior
-from recon.sampling import Method
-from recon.steps import ancestral
 
+GENERAL = ("spectral", "pigdm", "moment", "dps")  # the methods whose guidance comes from `local` or `local_norm`
 HALVINGS = 10
 POWER_STEPS = 8  # of the norm of a linearised operator; its gradient is already close to the leading vector
+
+
+def local(measurement: Measurement, make: Callable[[Measurement], Guidance]) -> Guidance:
+    """The guidance that `make` builds for a linear measurement with Gaussian noise, for any likelihood."""
+    return make(measurement) if measurement.gaussian else relinearised(measurement, make)
+
+
+def local_norm(measurement: Measurement, weight: Callable[[float], float]) -> Guidance:
+    """`guidance.residual_norm` of an operator scaled to norm 1 where it is larger, for any likelihood."""
+    if not measurement.gaussian:
+        return likelihood_norm(measurement, weight)
+    size = 1 / max(1.0, operator_norm(measurement.operator))
+    return guidance.residual_norm(measurement, lambda sigma: size * weight(sigma))
 
 
 def relinearised(measurement: Measurement, make: Callable[[Measurement], Guidance]) -> Guidance:
@@ -54,6 +64,9 @@ def likelihood_norm(measurement: Measurement, weight: Callable[[float], float]) 
 
     g is the gradient of log p(y | x0); for Gaussian noise of one level and a linear operator this is the gradient of
     -|y - A x0| for A scaled to norm 1, the step of `guidance.residual_norm`. Norms are per sample.
+
+    Reference: Chung et al., Diffusion posterior sampling, 2023, sections 3.3 (Poisson noise) and 4 (nonlinear
+    operators), arXiv:2209.14687; there the weights of Poisson noise are those of the data, here those of the estimate.
     """
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
@@ -76,71 +89,12 @@ def length(values: Tensor, like: Tensor) -> Tensor:
     return values.flatten(1).norm(dim=1).reshape(-1, *(1,) * (like.ndim - 1))
 
 
-def spectral(
-    measurement: Measurement,
-    prior: Prior,
-    steps: int,
-    noise: Noise,
-    *,
-    iterations: int = 8,
-    tolerance: float = 1e-2,
-    step: str = "ancestral",
-) -> Method:
-    """`presets.spectral` on the measurement linearised at each estimate."""
-    guide = relinearised(measurement, lambda m: guidance.spectral(m, prior, iterations, tolerance))
-    return solve(guided(prior.denoise, guide), prior, steps, step)
-
-
-def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, step: str = "ancestral") -> Method:
-    """`presets.pigdm` on the measurement linearised at each estimate."""
-    guide = relinearised(measurement, lambda m: guidance.white(m, white_variance(prior)))
-    return solve(guided(prior.denoise, guide), prior, steps, step)
-
-
-def moment(
-    measurement: Measurement,
-    prior: Prior,
-    steps: int,
-    noise: Noise,
-    *,
-    iterations: int = 4,
-    tolerance: float = 1e-3,
-    step: str = "ancestral",
-) -> Method:
-    """`presets.moment` on the measurement linearised at each estimate."""
-    guide = relinearised(measurement, lambda m: guidance.moment(m, iterations, tolerance))
-    return solve(guided(prior.denoise, guide), prior, steps, step)
-
-
-def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zeta: float = 1.0) -> Method:
-    """Diffusion posterior sampling with the gradient of any log-likelihood, in steps as long as the paper's.
-
-    Reference: Chung et al., Diffusion posterior sampling, 2023, sections 3.3 (Poisson noise) and 4 (nonlinear
-    operators), arXiv:2209.14687; there the weights of Poisson noise are those of the data, here those of the estimate.
-    """
-    levels, step = vp_levels(prior, steps), ancestral()
-    following = dict(zip(levels, levels[1:], strict=False))
-    guide = likelihood_norm(
-        measurement, lambda sigma: zeta * ((1 + sigma**2) * (1 + following[sigma] ** 2)) ** 0.5
+def refuse_special(method: str, measurement: Measurement) -> None:
+    """Raise a ValueError if the method needs Gaussian noise and a linear operator, and the measurement has another."""
+    if measurement.gaussian or method in GENERAL:
+        return
+    raise ValueError(
+        f"got method {method!r} for {type(measurement.noise).__name__} noise and operator "
+        f"{type(measurement.operator).__name__}; expected Gaussian noise and a linear operator; "
+        f"use {', '.join(GENERAL)}, which take any likelihood"
     )
-    return Method(guided(prior.denoise, guide, step.gain_on(levels)), levels, step)
-
-
-GENERAL: dict[str, Preset] = {"spectral": spectral, "pigdm": pigdm, "moment": moment, "dps": dps}
-
-
-def preset(method: str, methods: dict[str, Preset], measurement: Measurement) -> Preset:
-    """The preset of that name for this likelihood.
-
-    Raises:
-        ValueError: the method needs Gaussian noise and a linear operator, and the measurement has another.
-    """
-    if measurement.gaussian:
-        return methods[method]
-    if method not in GENERAL:
-        name = type(measurement.noise).__name__
-        raise ValueError(
-            f"got method {method!r} for {name} noise and operator {type(measurement.operator).__name__}; expected "
-            f"Gaussian noise and a linear operator; use {', '.join(GENERAL)}, which take any likelihood"
-        )
-    return GENERAL[method]

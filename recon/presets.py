@@ -18,6 +18,7 @@ from recon import consistency, guidance
 from recon.annealed import csgm, predictor_corrector, score_mri, song2022
 from recon.condition import Denoise, guided, multi_step, on_estimate
 from recon.energy import ENERGIES, Energy, energy, total
+from recon.general import local, local_norm
 from recon.grids import default_levels, noise_damping, vp_levels, white_variance
 from recon.likelihood import Measurement
 from recon.loss import mean_likelihood
@@ -45,7 +46,7 @@ def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, s
 
     The spread is the paper's sigma^2 / (sigma^2 + 1) for data of variance s^2 in place of 1; the grid is our own.
     """
-    guide = guidance.white(measurement, white_variance(prior))
+    guide = local(measurement, lambda m: guidance.white(m, white_variance(prior)))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
@@ -60,7 +61,7 @@ def moment(
     step: str = "ancestral",
 ) -> Method:
     """Moment matching: the spread of x0 from the prior's own Jacobian, conjugate gradients on it."""
-    guide = guidance.moment(measurement, iterations, tolerance)
+    guide = local(measurement, lambda m: guidance.moment(m, iterations, tolerance))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
@@ -72,10 +73,7 @@ def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zet
     """
     levels, step = vp_levels(prior, steps), ancestral()
     following = dict(zip(levels, levels[1:], strict=False))
-    size = zeta / max(1.0, operator_norm(measurement.operator))
-    guide = guidance.residual_norm(
-        measurement, lambda sigma: size * ((1 + sigma**2) * (1 + following[sigma] ** 2)) ** 0.5
-    )
+    guide = local_norm(measurement, lambda sigma: zeta * ((1 + sigma**2) * (1 + following[sigma] ** 2)) ** 0.5)
     return Method(guided(prior.denoise, guide, step.gain_on(levels)), levels, step)
 
 
@@ -215,7 +213,7 @@ def spectral(
     step: str = "ancestral",
 ) -> Method:
     """The default: moment matching at one backpropagation a call, by the prior's measured error spectrum."""
-    guide = guidance.spectral(measurement, prior, iterations, tolerance)
+    guide = local(measurement, lambda m: guidance.spectral(m, prior, iterations, tolerance))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 

@@ -11,7 +11,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from recon.general import preset
+from recon.general import refuse_special
 from recon.labels import LogProbability, checked, told
 from recon.likelihood import Measurement
 from recon.noise import CounterNoise
@@ -140,7 +140,7 @@ def reconstruct(
     device = torch.device(device) if device is not None else prior.device
     prior = prior.to(device)
     labels = checked(label, prior, classifier, measurement.image_shape[0])
-    make = preset(method, METHODS, measurement)
+    refuse_special(method, measurement)
     normalised = measurement.to(device, prior.dtype).in_units_of(prior)
     normalised = normalised.whitened() if measurement.gaussian else normalised
     items, event = measurement.image_shape[0], measurement.image_shape[1:]
@@ -152,7 +152,7 @@ def reconstruct(
         noise = CounterNoise(seed, chosen, [s for _, s in rows])
         used, price = told(counter, labels, chosen, label_weight, classifier)
         with torch.no_grad():
-            plan = make(normalised.rows(chosen), used, max(1, steps // price), noise, **options)
+            plan = METHODS[method](normalised.rows(chosen), used, max(1, steps // price), noise, **options)
             like = torch.empty((len(rows), *event), dtype=prior.dtype, device=device)
             start = told(prior, labels, chosen, label_weight, classifier)[0].start(noise(like), plan.sigmas[0])
             x = sample(
