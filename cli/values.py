@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,7 +76,8 @@ def in_range(found: ImageSet, wanted: Values, where: str, run: Run) -> tuple[Ima
     if found.value_max != 1:
         found = replace(found, values=(found.values / np.float32(found.value_max)).astype(np.float32), value_max=1.0)
     least, most = float(found.values.min()), float(found.values.max())
-    whole = f"--range {short(least, -1)}:{short(most, 1)} takes them all"
+    grain = 10.0 ** math.floor(math.log10(most - least or 1.0)) / 100
+    whole = f"--range {short(least, -1, grain)}:{short(most, 1, grain)} takes them all"
     if low is None:
         window = f"--range {WINDOW} --clip (HU, from air to dense bone); " if found.unit == "HU" else ""
         expected = "8 or 16-bit images, or the range that is to become -1 .. 1"
@@ -95,9 +97,9 @@ def in_range(found: ImageSet, wanted: Values, where: str, run: Run) -> tuple[Ima
     return found, (low, high)
 
 
-def short(end: float, side: int) -> str:
-    """A number in few digits that does not lie inside of it: at most it for side -1, at least it for side 1."""
-    text = f"{end:.6g}"
+def short(end: float, side: int, grain: float) -> str:
+    """A whole number of grains that does not lie inside of it: at most it for side -1, at least it for side 1."""
+    text = f"{side * math.ceil(side * end / grain) * grain:.6g}"
     return text if side * (float(text) - end) >= 0 else repr(end)
 
 

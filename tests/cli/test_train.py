@@ -107,6 +107,15 @@ def test_values_outside_the_range_are_refused_or_clipped_with_their_share(hounsf
     assert in_range(found, asked(range="-1024:3000"), "ct.h5", run)[0] is found
 
 
+def test_the_range_that_takes_all_values_is_proposed_in_round_numbers(run):
+    for least, most, proposed in ((0.000544, 1, "0:1"), (-1024, 3071, "-1030:3080"), (3, 254.3, "3:255"), (2, 2, "2:2")):
+        found = data.ImageSet(np.array([least, most], np.float64).reshape(1, 1, 1, 2), 1.0, "raw")
+        with pytest.raises(data.InputRefused, match=f"--range {proposed} takes them all"):
+            in_range(found, asked(), "a.npy", run)
+        low, high = map(float, proposed.split(":"))
+        assert low <= least and most <= high
+
+
 def test_what_has_no_known_range_asks_for_one(hounsfield, run):
     with pytest.raises(data.InputRefused, match=r"(?s)use little of their range.*--rescale 1,-1024 --unit HU --range"):
         in_range(data.read_images(hounsfield), asked(), "ct.h5", run)
