@@ -108,7 +108,8 @@ def test_values_outside_the_range_are_refused_or_clipped_with_their_share(hounsf
 
 
 def test_the_range_that_takes_all_values_is_proposed_in_round_numbers(run):
-    for least, most, proposed in ((0.000544, 1, "0:1"), (-1024, 3071, "-1030:3080"), (3, 254.3, "3:255"), (2, 2, "2:2")):
+    cases = ((0.000544, 1, "0:1"), (-1024, 3071, "-1030:3080"), (3, 254.3, "3:255"), (2, 2, "2:2"))
+    for least, most, proposed in cases:
         found = data.ImageSet(np.array([least, most], np.float64).reshape(1, 1, 1, 2), 1.0, "raw")
         with pytest.raises(data.InputRefused, match=f"--range {proposed} takes them all"):
             in_range(found, asked(), "a.npy", run)
