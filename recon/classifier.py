@@ -1,7 +1,8 @@
-"""A classifier of noisy images, whose gradient tells a prior without labels what to draw, see `recon.labels`.
+"""A classifier of a prior's estimates, whose gradient tells a prior without labels what to draw, see `recon.labels`.
 
-It is trained on x0 + sigma n at the prior's own noise levels, by the cross entropy. Reference: Dhariwal and Nichol,
-Diffusion models beat GANs on image synthesis, 2021, section 4, arXiv:2105.05233.
+It is trained on D(x0 + sigma n, sigma) at the prior's own noise levels, by the cross entropy. Reference: Dhariwal and
+Nichol, Diffusion models beat GANs on image synthesis, 2021, section 4, arXiv:2105.05233, whose classifier reads the
+noisy images themselves.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ BUNDLED = Path(__file__).resolve().parent.parent / "data" / "classifiers"
 
 
 class Classifier(nn.Module):
-    """log p(label | x) at a noise level; x (B, C, H, W) in the prior's normalised units.
+    """log p(label | x) by the estimate x0 = D(x), (B, C, H, W) in the prior's normalised units, at a noise level.
 
     Args:
-        network: (x, c) -> logits (B, classes).
+        network: (x0, c) -> logits (B, classes).
         classes: how many.
         data_std: standard deviation of the normalised images.
         header: what the file says of itself.
@@ -35,13 +36,13 @@ class Classifier(nn.Module):
         super().__init__()
         self.network, self.classes, self.data_std, self.header = network, classes, data_std, header or {}
 
-    def logits(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Logits (B, classes) for x at noise levels sigma (B,)."""
-        scaled = x / (per_item(sigma, x).square() + self.data_std**2).sqrt()
-        return self.network(scaled, sigma.log() / 4)
+    def logits(self, x0: Tensor, sigma: Tensor) -> Tensor:
+        """Logits (B, classes) for estimates x0 made at noise levels sigma (B,)."""
+        return self.network(x0 / self.data_std, sigma.log() / 4)
 
-    def forward(self, x: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
-        return self.logits(x, sigma).log_softmax(1).gather(1, label[:, None])[:, 0]
+    def forward(self, x: Tensor, x0: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
+        """As in `recon.labels.LogProbability`; x itself is not looked at."""
+        return self.logits(x0, sigma).log_softmax(1).gather(1, label[:, None])[:, 0]
 
 
 def train_classifier(
@@ -56,12 +57,12 @@ def train_classifier(
     seed: int = 0,
     progress: Callable[[dict], None] | None = None,
 ) -> Classifier:
-    """A classifier of images at the noise levels of a prior, whose units and width they share.
+    """A classifier of what a prior makes of noisy images, at its own noise levels.
 
     Args:
         images: (N, C, H, W), uint8 or values in the prior's unit.
         labels: (N,) whole numbers from 0.
-        prior: gives noise levels, units and the header's provenance.
+        prior: makes the estimates; gives noise levels, units and the header's provenance.
         widths: channels of the levels, finest first.
         steps, batch_size, learning_rate, seed: of the training; a cosine to 0 ends it.
         progress: called after every step with {"step", "loss", "fraction"}.
@@ -83,8 +84,9 @@ def train_classifier(
         x0 = prior.from_value(images[index].float() / (255 if images.dtype == torch.uint8 else 1))
         share = (torch.rand((), generator=generator) + torch.arange(batch_size) / batch_size) % 1
         sigma = (low + (high - low) * share).exp()
-        x = x0 + per_item(sigma, x0) * torch.randn(x0.shape, generator=generator)
-        loss = F.cross_entropy(model.logits(x, sigma), labels[index].long())
+        with torch.no_grad():
+            estimate = prior.denoise(x0 + per_item(sigma, x0) * torch.randn(x0.shape, generator=generator), sigma)
+        loss = F.cross_entropy(model.logits(estimate, sigma), labels[index].long())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -1,7 +1,9 @@
 """Priors that are told what their images show: classifier-free and classifier guidance.
 
 With Bayes' rule the score of p(x | label)^w p(x)^(1 - w) is a mixture of two scores, hence of two estimates:
-D + w (D_label - D). A classifier of noisy images says the same by its gradient, D + w sigma^2 grad log p(label | x).
+D + w (D_label - D). A classifier says the same by its gradient, D + w sigma^2 grad log p(label | x). One that reads
+the estimate D(x) is pulled back by sigma^2 J^T, J = dD/dx, which is the covariance of x0 given x, so its shift is no
+larger than images differ; the slope of one that reads x itself is multiplied by sigma^2, and so are its errors.
 w = 1 samples p(x | label); a larger w sharpens it, at the price of variety.
 """
 
@@ -18,11 +20,11 @@ from recon.prior import Prior
 
 
 class LogProbability(Protocol):
-    """(x, sigma (B,), label (B,)) -> log p(label | x) at that noise level, (B,)."""
+    """(x, x0, sigma (B,), label (B,)) -> log p(label | x), (B,), by the noisy x, its estimate x0 = D(x), or both."""
 
     classes: int
 
-    def __call__(self, x: Tensor, sigma: Tensor, label: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor, x0: Tensor, sigma: Tensor, label: Tensor) -> Tensor: ...
 
 
 def checked(
@@ -88,7 +90,7 @@ class Labelled(Told):
 
 
 class Classified(Told):
-    """A prior pulled to labels (B,) by the gradient of a classifier of noisy images.
+    """A prior pulled to labels (B,) by the gradient of a classifier; one backpropagation a call.
 
     Args:
         prior: any.
@@ -97,7 +99,8 @@ class Classified(Told):
         log_probability: see `recon.classifier`.
 
     Reference: Dhariwal and Nichol, Diffusion models beat GANs, 2021, section 4, arXiv:2105.05233; Song et al., 2021,
-    appendix I, arXiv:2011.13456.
+    appendix I, arXiv:2011.13456; Bansal et al., Universal guidance for diffusion models, 2023, section 3.1,
+    arXiv:2302.07121 (classifiers of estimates).
     """
 
     def __init__(self, prior: Prior, label: Tensor, weight: float, log_probability: LogProbability) -> None:
@@ -108,10 +111,11 @@ class Classified(Told):
         level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
         with torch.enable_grad():
             leaf = x if x.requires_grad else x.detach().requires_grad_(True)
-            total = self.log_probability(leaf, level, self.label).sum()
+            x0 = self.prior.denoise(leaf, sigma)
+            total = self.log_probability(leaf, x0, level, self.label).sum()
             gradient = torch.autograd.grad(total, leaf, create_graph=x.requires_grad)[0]
         variance = level.square().reshape(-1, *(1,) * (x.ndim - 1))
-        return self.prior.denoise(x, sigma) + self.weight * variance * gradient
+        return (x0 if x.requires_grad else x0.detach()) + self.weight * variance * gradient
 
 
 def told(

@@ -1,4 +1,4 @@
-"""The classifier of noisy images: it learns, survives the disk, and its gradient pulls a prior to the label."""
+"""The classifier of a prior's estimates: it learns, survives the disk, and its gradient pulls a prior to the label."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def halves(count: int = 64) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def trained() -> tuple[recon.Classifier, ScorePrior]:
-    torch.manual_seed(0)
-    network = UNet(1, widths=(8,), attention=(), unshuffle=2)
-    prior = ScorePrior(network, (1, 8, 8), recon.VP(), 0.7, Units(0.5, 0.5, "[0,1]"), header={"spread": 5.6})
+def trained() -> tuple[recon.Classifier, recon.MixturePrior]:
+    """The prior of these images, a little noise about each, and its classifier."""
     images, labels = halves()
+    means = (images[:2].float() / 255 - 0.5) / 0.5
+    prior = recon.MixturePrior(means, torch.full((1, 8, 8), 1e-4), units=Units(0.5, 0.5, "[0,1]"))
     return recon.train_classifier(images, labels, prior, widths=(8, 16), steps=120, batch_size=32), prior
 
 
@@ -38,14 +38,15 @@ def test_it_tells_noisy_images_apart_as_well_as_the_exact_one(trained):
         x = x0 + sigma * torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
         odds = [(x - x0[k]).square().flatten(1).sum(1) for k in (0, 1)]
         best = float(((odds[0] > odds[1]) == labels.bool()).float().mean())
-        said = classifier.logits(x, torch.full((512,), sigma)).argmax(1)
+        levels = torch.full((512,), sigma)
+        said = classifier.logits(prior.denoise(x, levels), levels).argmax(1)
         assert float((said == labels).float().mean()) > best - 0.04
 
 
 def test_log_probabilities_are_normalised(trained):
     classifier, _ = trained
     x, sigma = torch.randn(3, 1, 8, 8), torch.full((3,), 0.5)
-    total = sum(classifier(x, sigma, torch.full((3,), k)).exp() for k in (0, 1))
+    total = sum(classifier(x, x, sigma, torch.full((3,), k)).exp() for k in (0, 1))
     torch.testing.assert_close(total, torch.ones(3), rtol=0, atol=1e-6)
 
 
@@ -56,7 +57,8 @@ def test_it_survives_the_disk_and_other_files_are_refused(trained, tmp_path):
     x, sigma = torch.randn(3, 1, 8, 8), torch.full((3,), 0.5)
     torch.testing.assert_close(again.logits(x, sigma), classifier.logits(x, sigma), rtol=0, atol=2e-2)
     assert again.classes == 2
-    recon.save_prior(tmp_path / "p.safetensors", prior)
+    network = UNet(1, widths=(8,), attention=(), unshuffle=2)
+    recon.save_prior(tmp_path / "p.safetensors", ScorePrior(network, (1, 8, 8), recon.VP(), 0.7, prior.units))
     with pytest.raises(ValueError, match="no classifier"):
         recon.load_classifier(tmp_path / "p.safetensors")
     with pytest.raises(ValueError, match="prior, not another checkpoint"):

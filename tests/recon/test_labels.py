@@ -38,11 +38,11 @@ class Kinds(recon.MixturePrior):
 
 
 class Exact:
-    """log p(component | x) of the mixture at a noise level, by the densities themselves."""
+    """log p(component | x) of the mixture at a noise level, by the densities themselves, of noisy x."""
 
     classes = 2
 
-    def __call__(self, x: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, x0: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
         eye = torch.eye(3, dtype=x.dtype)
         logs = torch.stack([
             MultivariateNormal(m, c + s**2 * eye).log_prob(row) + w.log()
@@ -65,6 +65,33 @@ def test_a_classifier_of_weight_1_is_bayes_rule(states, sigma):
     prior = Kinds()
     found = Classified(prior, label, 1.0, Exact()).denoise(x, sigma)
     torch.testing.assert_close(found, prior.denoise(x, sigma, label), rtol=0, atol=1e-11)
+
+
+class ByEstimate:
+    """The same log p(component | x), as a function of x0 = D(x) alone: x is found again by Newton's method."""
+
+    classes = 2
+
+    def __init__(self, prior: recon.MixturePrior) -> None:
+        self.prior = prior
+
+    def __call__(self, x: Tensor, x0: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
+        found = x.detach()
+        with torch.enable_grad():
+            found.requires_grad_(True)
+            forward = self.prior.denoise(found, sigma)
+            jacobian = torch.stack([torch.autograd.grad(forward[:, i].sum(), found, retain_graph=True)[0]
+                                    for i in range(3)], 1)  # fmt: skip
+        again = found.detach() + torch.linalg.solve(jacobian, x0 - forward.detach())  # x as a function of x0
+        return Exact()(again, x0, sigma, label)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.7, 6.0])
+def test_a_classifier_of_estimates_is_pulled_back_through_the_prior(states, sigma):
+    x, label = states
+    prior = Kinds()
+    found = Classified(prior, label, 1.0, ByEstimate(prior)).denoise(x, sigma)
+    torch.testing.assert_close(found, prior.denoise(x, sigma, label), rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
