@@ -92,7 +92,7 @@ def train_classifier(
         optimiser.step()
         schedule.step()
         if progress:
-            progress({"step": step + 1, "loss": float(loss), "fraction": (step + 1) / steps})
+            progress({"step": step + 1, "loss": float(loss.detach()), "fraction": (step + 1) / steps})
     model.header["training"] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     return model.eval().requires_grad_(False)
 
