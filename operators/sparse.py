@@ -1,6 +1,10 @@
 """Sparse matrices as operators: each with its transpose stored beside it, so that the adjoint is exactly matched.
 
 Two int32 compressed-row matrices; a transposed product on one of them would be several times slower.
+
+Products are with matrices (elements, samples): one row for each element, so that what an entry of M meets lies side by
+side. From 16 float32 samples on, the CPU's fastest kernel for that is the weighted sum of rows that torch has for
+embeddings (2 to 3 times faster than its product of sparse matrices at 32); below, the latter.
 """
 
 from __future__ import annotations
@@ -13,8 +17,11 @@ import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from operators.linear import LinearOperator
+
+ROW_SUMS_FROM = 16  # samples
 
 
 class SparseMatrix(LinearOperator):
@@ -29,8 +36,9 @@ class SparseMatrix(LinearOperator):
     def __init__(self, matrix: scipy.sparse.csr_matrix, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
         super().__init__(in_shape, out_shape)
         for name, half in (("forward", matrix.tocsr()), ("adjoint", matrix.T.tocsr())):
-            self.register_buffer(f"{name}_rows", torch.from_numpy(half.indptr.astype(np.int32)), False)
-            self.register_buffer(f"{name}_columns", torch.from_numpy(half.indices.astype(np.int32)), False)
+            self.register_buffer(f"{name}_rows", torch.from_numpy(half.indptr.astype(np.int32, copy=False)), False)
+            columns = half.indices.astype(np.int32, copy=False)
+            self.register_buffer(f"{name}_columns", torch.from_numpy(columns), False)
             self.register_buffer(f"{name}_values", torch.from_numpy(half.data), False)
         self._matrices: dict[tuple, tuple[Tensor, Tensor]] = {}
 
@@ -43,13 +51,29 @@ class SparseMatrix(LinearOperator):
         return flat.reshape(y.shape[: y.ndim - len(self.out_shape)] + self.in_shape)
 
     def _project(self, x: Tensor) -> Tensor:
-        return (self._matrix("forward", x) @ x.T).T
+        return self.times(x.T).T
 
     def _backproject(self, y: Tensor) -> Tensor:
-        return (self._matrix("adjoint", y) @ y.T).T
+        return self.transposed_times(y.T).T
 
-    def _matrix(self, name: str, like: Tensor) -> Tensor:
-        parts = [self.constant(f"{name}_{part}", like) for part in ("rows", "columns", "values")]
+    def times(self, x: Tensor) -> Tensor:
+        """M x for x (in_size, samples), without autograd."""
+        return self._product("forward", x)
+
+    def transposed_times(self, y: Tensor) -> Tensor:
+        """M^T y for y (out_size, samples), without autograd."""
+        return self._product("adjoint", y)
+
+    def _product(self, name: str, x: Tensor) -> Tensor:
+        parts = [self.constant(f"{name}_{part}", x) for part in ("rows", "columns", "values")]
+        if x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] >= ROW_SUMS_FROM:
+            rows, columns, values = parts
+            return embedding_bag(
+                columns, x.contiguous(), rows, mode="sum", per_sample_weights=values, include_last_offset=True
+            )
+        return self._matrix(name, x, parts) @ x
+
+    def _matrix(self, name: str, like: Tensor, parts: list[Tensor]) -> Tensor:
         key = (name, like.dtype, like.device)
         held = self._matrices.get(key)
         if held is None or held[0] is not parts[-1]:
