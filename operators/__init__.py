@@ -28,6 +28,7 @@ from operators.mri import mri
 from operators.noise import Gaussian, Laplace
 from operators.nonlinear import Clip, Magnitude, Quantise, clip, quantise
 from operators.phase import Pad, phase_retrieval
+from operators.physics import from_deepinv, noise_from_deepinv, to_deepinv
 from operators.probes import dense_matrix, dot_test, operator_norm
 from operators.resample import downsample
 from operators.solve import cg, conjugate_residuals, least_squares
@@ -63,8 +64,9 @@ __all__ = [
     "Dense", "Diagnosis", "Diagonal", "Each", "FromFunctions", "Gaussian", "Identity", "Laplace",
     "LinearOperator", "Magnitude", "Operator", "Pad", "Poisson", "Quantise", "RealToComplex", "Rician",
     "Scaled", "SparseMatrix", "Stack", "Sum", "TransmissionCT", "cg", "check", "clip", "conjugate_residuals",
-    "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_functions", "from_scipy", "from_skimage", "grey",
-    "hadamard", "least_squares", "low_resolution_coils", "mosaic", "mri", "operator_norm", "phase_retrieval",
-    "quantise", "radial_trajectory", "random_projection", "sampling_mask", "spiral_trajectory", "to_channels",
-    "to_complex", "to_scipy", "to_skimage",
+    "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_deepinv", "from_functions", "from_scipy",
+    "from_skimage", "grey", "hadamard", "least_squares", "low_resolution_coils", "mosaic", "mri",
+    "noise_from_deepinv", "operator_norm", "phase_retrieval", "quantise", "radial_trajectory",
+    "random_projection", "sampling_mask", "spiral_trajectory", "to_channels", "to_complex", "to_deepinv",
+    "to_scipy", "to_skimage",
 ]
