@@ -26,6 +26,7 @@ NOISES = {
     "poisson": "counts of --photons for a value of 1: --set background=COUNTS",
     "transmission": "ct: photons behind a body, of --photons without it: --set electronic=COUNTS",
     "rician": "magnitudes of complex values with noise of --noise in each part",
+    "correlated": "normal noise L n whose values depend on each other: --set factor=L.npy axes=-1",
 }
 METHODS = {
     "spectral": "the default: as moment at one backpropagation a call, by the prior's error spectrum (ours)",

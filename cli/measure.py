@@ -86,7 +86,8 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
     if noise is not None:
         levels = {spec.level_of(model, path): spec.sigma(noise, float(y.abs().max()))}
         run.note(f"noise level {next(iter(levels.values())):g} from --noise replaces that of {path.name}")
-    levels = {key: torch.from_numpy(v[wanted] if v.ndim == y.ndim and len(v) == len(stored.y) else v)
+    each = model != "correlated"  # whose factor has no items
+    levels = {key: torch.from_numpy(v[wanted] if each and v.ndim == y.ndim and len(v) == len(stored.y) else v)
               if isinstance(v, np.ndarray) else v for key, v in levels.items()}  # fmt: skip
     with refusing("E-GEOMETRY", "measurement does not fit its operator", f"{path}:/y", INPUT):
         grey = len(built.in_shape) == 2  # other operators have the channels among the axes that they act on

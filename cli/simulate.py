@@ -36,8 +36,8 @@ def simulate(
     from cli.run_record import Run, show
 
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor, set)
-    if noise_model in spec.COUNTS:
-        refuse_idle(context, ["noise"], "counts have no noise level of their own: it follows from --photons")
+    if noise_model in spec.WITHOUT_LEVEL:
+        refuse_idle(context, ["noise"], spec.WITHOUT_LEVEL[noise_model])
     run = Run("simulate", {
         "image": image, "operator": spec.named(operator), **flags.given(), "noise": noise,
         "noise_model": noise_model, "photons": photons, "seed": seed,

@@ -223,6 +223,13 @@ COUNTS = {"poisson": "gain", "transmission": "I0"}  # models of counts, and what
 LEVELS = {"gaussian": "sigma", "laplace": "scale", "rician": "sigma"}  # the others, and what --noise is to them
 
 
+WITHOUT_LEVEL = {  # models of which --noise says nothing, and why
+    **dict.fromkeys(COUNTS, "counts have no noise level of their own: it follows from --photons"),
+    "correlated": "correlated noise has its level in its factor",
+}
+MATRIX = {"factor": None, "axes": (-1,)}  # what correlated noise is given by
+
+
 @dataclass(frozen=True)
 class NoiseFlags:
     """The noise as typed: a level, or photons for counts, and the model."""
@@ -234,7 +241,8 @@ class NoiseFlags:
 
 def noise_settings(model: str) -> dict[str, float]:
     """What `--set` takes for a noise model, with defaults: all but its level."""
-    return {"poisson": {"background": 0.0}, "transmission": {"electronic": 0.0}}.get(model, {})
+    found = {"poisson": {"background": 0.0}, "transmission": {"electronic": 0.0}, "correlated": MATRIX}
+    return found.get(model, {})
 
 
 def noise(flags: NoiseFlags, settings: list[str], largest: float) -> Any:
@@ -255,7 +263,11 @@ def noise(flags: NoiseFlags, settings: list[str], largest: float) -> Any:
     if name not in COUNTS and flags.photons is not None:
         fix = "leave out --photons, or give --noise-model poisson or transmission"
         raise usage(f"{name} noise counts no photons", "--photons", flags.photons, "a noise model of counts", fix)
-    level = {COUNTS[name]: flags.photons} if name in COUNTS else {LEVELS[name]: sigma(flags.level, largest)}
+    if name == "correlated" and "factor" not in more:
+        fix = "--noise-model correlated --set factor=L.npy --set axes=-1"
+        raise usage("correlated noise is given by a matrix", "--noise-model", "no factor", "a lower triangular L", fix)
+    level = {COUNTS[name]: flags.photons} if name in COUNTS else {}
+    level |= {LEVELS[name]: sigma(flags.level, largest)} if name in LEVELS else {}
     with refusing("E-USAGE", "this noise cannot be", "--noise-model", USAGE):
         return NOISES[name](**level, **more)
 
@@ -264,8 +276,7 @@ def level_of(model: str, path: Path) -> str:
     """The parameter of a noise model that `--noise` replaces; counts have none."""
     if model not in LEVELS:
         fix = "leave out --noise"
-        found = f"{model} counts in {path}"
-        raise usage("counts have no noise level of their own", "--noise", found, "no --noise", fix)
+        raise usage(WITHOUT_LEVEL[model], "--noise", f"{model} noise in {path}", "no --noise", fix)
     return LEVELS[model]
 
 

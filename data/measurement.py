@@ -5,7 +5,8 @@
     /operator    attributes name and parameters (JSON); arrays among the parameters are datasets
     /angles      angles of a CT operator, attribute units = "deg" or "rad"
     /mask        mask of an inpainting operator, or of k-space
-    /noise       attribute model; its parameters (sigma of "gaussian", in units of y) as attributes or datasets
+    /noise       attribute model; its parameters (sigma of "gaussian", in units of y) as attributes or datasets;
+                 of "correlated" L (m, m) as `factor`, with covariance L L^T, and `axes` of y, counted from its end
     /x           optional truth (items, C, H, W)
     /attributes  optional: anything else that was stored with it
 

@@ -17,6 +17,7 @@ MODELS = {  # of noise, their parameters, and whether these are above zero
     "poisson": {"gain": True, "background": False},
     "transmission": {"I0": True, "electronic": False},
     "rician": {"sigma": True},
+    "correlated": {"factor": False, "axes": False},
 }
 NOT_NEGATIVE = ("poisson", "rician")
 NOISE_FIXES = {
@@ -165,11 +166,31 @@ def noise_level(noise: dict[str, Any], y: np.ndarray) -> Iterator[Problem]:
         known = ", ".join(f"model '{name}' with {' and '.join(levels)}" for name, levels in MODELS.items())
         yield Problem("E-NOISE", text, f"model 'gaussian' and sigma, or {known}", "describe the noise by one of these")
         return
+    if model == "correlated":
+        yield from correlated(noise, y)
+        return
     for name, positive in MODELS[model].items():
         yield from level(name, noise[name], y, positive)
     if model in NOT_NEGATIVE and y.dtype.kind in "biuf" and y.size and float(np.nanmin(y)) < 0:
         text = f"{model} noise for y from {float(np.nanmin(y)):g}"
         yield Problem("E-NOISE", text, "data of zero or more", "store what was counted, or model 'gaussian'")
+
+
+def correlated(noise: dict[str, Any], y: np.ndarray) -> Iterator[Problem]:
+    """The factor of a covariance, and the axes of y that it is about."""
+    factor, axes = np.asarray(noise["factor"]), np.asarray(noise["axes"])
+    square = factor.ndim == 2 and factor.shape[0] == factor.shape[1] and factor.dtype.kind in "iuf"
+    if not square or not np.isfinite(factor).all() or np.triu(factor, 1).any() or not (np.diag(factor) > 0).all():
+        text, expected = f"factor of shape {factor.shape}", "a lower triangular matrix, its diagonal above zero"
+        yield Problem("E-NOISE", text, expected, "store the Cholesky factor of the covariance", 2)
+        return
+    named = axes.ndim == 1 and axes.dtype.kind in "iu" and len(set(axes.tolist())) == axes.size > 0
+    if not named or not ((axes < 0) & (axes > -y.ndim)).all():
+        text, expected = f"axes {axes.tolist()} for y of shape {y.shape}", "distinct negative numbers, not of the items"
+        yield Problem("E-NOISE", text, expected, "count the axes of y from its end: -1 is the last")
+    elif len(factor) != (size := int(np.prod([y.shape[axis] for axis in axes]))):
+        text = f"a factor of {len(factor)} rows for axes {axes.tolist()} of y of shape {y.shape}"
+        yield Problem("E-GEOMETRY", text, f"{size} rows", "give the axes that the covariance is about")
 
 
 def level(name: str, value: Any, y: np.ndarray, positive: bool) -> Iterator[Problem]:

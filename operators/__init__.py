@@ -57,6 +57,7 @@ NOISES = {
     "poisson": Poisson,
     "transmission": TransmissionCT,
     "rician": Rician,
+    "correlated": CorrelatedGaussian,
 }
 
 __all__ = [

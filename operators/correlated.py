@@ -55,6 +55,7 @@ class CorrelatedGaussian:
     draws: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "axes", tuple(int(axis) for axis in self.axes))  # files hold them as an array
         L = real_array("factor", self.factor)
         if L.ndim != 2 or L.shape[0] != L.shape[1] or np.triu(L, 1).any() or not (np.diag(L) > 0).all():
             raise fault("factor", f"an array of shape {L.shape}", "(m, m), lower triangular, its diagonal above zero",

@@ -6,8 +6,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import data
+from cli.measure import from_file
+from cli.run_record import Run
 
 POISSON = ["--noise-model", "poisson", "--photons", 200, "--set", "background=2"]
 PHOTONS = ["--noise-model", "transmission", "--photons", 1e4]
@@ -76,3 +79,44 @@ def test_counts_have_no_level_to_replace(recon_command, picture, tiny):
     recon_command("simulate", picture, *CASES["poisson"][0], "-o", "m.h5")
     done = recon_command("reconstruct", "m.h5", "--prior", tiny, "--noise", 0.1, "-o", "out")
     assert done.code == 2 and "leave out --noise" in done.err
+
+
+def test_correlated_noise_is_stored_with_its_covariance_and_rebuilt(recon_command, picture, tiny, tmp_path):
+    detector = np.arange(24)
+    covariance = 1e-4 * 0.8 ** np.abs(detector[:, None] - detector)
+    np.save(tmp_path / "factor.npy", np.linalg.cholesky(covariance))
+    words = [*CT, "--noise-model", "correlated", "--set", "factor=factor.npy", "--set", "axes=-1"]
+    assert (done := recon_command("simulate", picture, *words, "-o", "m.h5")).code == 0, done.err
+    stored = data.read_measurement(tmp_path / "m.h5").noise
+    np.testing.assert_allclose(stored["factor"] @ stored["factor"].T, covariance, atol=1e-18)
+    assert stored["model"] == "correlated" and stored["axes"].tolist() == [-1]
+    assert "correlated" in recon_command("info", "m.h5").out
+    task = from_file(tmp_path / "m.h5", None, None, Run("test", {}))
+    residual = task.measurement.residual(torch.from_numpy(task.truth))[0, 0].double().numpy()
+    white = np.linalg.solve(stored["factor"], residual.T)
+    lag = (white[1:] * white[:-1]).mean() / (white**2).mean()
+    assert abs((white**2).mean() - 1) < 0.3 and abs(lag) < 0.3, "white in the factor's units"
+    assert (residual[:, 1:] * residual[:, :-1]).mean() / (residual**2).mean() > 0.5, "and correlated in its own"
+    for method in ([], ["--method", "ddnm"]):
+        sampled = ["--prior", tiny, "--steps", 2, "--samples", 2, *method, "--overwrite", "-o", "out", "--json"]
+        assert (done := recon_command("reconstruct", "m.h5", *sampled)).code == 0, done.err
+        record = json.loads(done.out)
+        assert record["noise"].startswith("correlated") and np.isfinite(record["chi_square"][0])
+    done = recon_command("reconstruct", "m.h5", "--prior", tiny, "--noise", 0.1, "-o", "other")
+    assert done.code == 2 and "in its factor" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--set factor=L.npy"),
+        (["--set", "factor=3"], "a file of an array"),
+        (["--set", "factor=square.npy"], "lower triangular"),
+        (["--set", "factor=square.npy", "--noise", 0.1], "in its factor"),
+    ],
+)
+def test_correlated_noise_that_is_none(words, said, recon_command, picture, tmp_path):
+    np.save(tmp_path / "square.npy", np.ones((16, 16)))
+    words = ["--operator", "identity", "--noise-model", "correlated", *words]
+    done = recon_command("simulate", picture, *words, "-o", "m.h5")
+    assert done.code == 2 and said in done.err and not (tmp_path / "m.h5").exists(), done.err

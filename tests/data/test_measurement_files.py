@@ -302,6 +302,7 @@ MODELS = [
     {"model": "poisson", "gain": 100.0, "background": 0.0},
     {"model": "transmission", "I0": np.full((23, 27), 1e4), "electronic": 5.0},
     {"model": "rician", "sigma": 0.02},
+    {"model": "correlated", "factor": np.tri(27) / 27, "axes": np.array([-1])},
 ]
 
 
@@ -321,6 +322,11 @@ def test_every_noise_model_round_trips(tmp_path, noise):
         ({"model": "poisson", "gain": 1.0, "background": 0.0}, "y from -"),
         ({"model": "transmission", "I0": np.ones(5), "electronic": 0.0}, r"\(5,\)"),
         ({"model": "rician", "sigma": np.nan}, "sigma nan"),
+        ({"model": "correlated", "factor": np.ones((27, 27)), "axes": np.array([-1])}, "lower triangular"),
+        ({"model": "correlated", "factor": np.eye(27), "axes": np.array([1])}, r"axes \[1\]"),
+        ({"model": "correlated", "factor": np.eye(2), "axes": np.array([-4])}, "not of the items"),
+        ({"model": "correlated", "factor": np.eye(5), "axes": np.array([-1])}, "27 rows"),
+        ({"model": "correlated", "factor": np.eye(5)}, "noise with model"),
     ],
 )
 def test_noise_that_cannot_be(tmp_path, noise, words):
