@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse
@@ -18,7 +19,7 @@ from operators.geometry import ParallelBeam
 from operators.linear import FromFunctions, LinearOperator
 from operators.solve import damped_inverse
 from operators.sparse import SparseMatrix
-from operators.symmetry import HALF_TURN, MIRROR, data_permutation
+from operators.symmetry import Symmetry, data_permutation
 
 TOGETHER = 128  # unit data that are projected at once
 
@@ -120,14 +121,21 @@ class Eigenspace(LinearOperator):
         return self.basis.adjoint(c @ self.constant("vectors", c).T)
 
 
-def even_and_odd(geometry: ParallelBeam) -> list[SparseMatrix]:
+def even_and_odd(geometry: ParallelBeam, symmetries: Sequence[Symmetry]) -> list[SparseMatrix]:
     """Orthonormal bases of the data that are even or odd under each symmetry of the scan.
 
-    Each maps flattened data to its coefficients. A A^H does not mix them: where A M = P A with an orthogonal M of the
-    image and a permutation P of the data, P commutes with A A^H.
+    A A^H does not mix them: where A M = P A with an orthogonal M of the image and a permutation P of the data, P
+    commutes with A A^H.
+
+    Args:
+        geometry: Of the scan.
+        symmetries: Those to look for, none or more; each its own inverse, and commuting with the others.
+
+    Returns:
+        Maps of flattened data to coefficients; one basis, the unit data, where no symmetry is found.
     """
     size = geometry.angles_rad.size * geometry.detectors
-    found = [data_permutation(geometry, symmetry) for symmetry in (MIRROR, HALF_TURN)]
+    found = [data_permutation(geometry, symmetry) for symmetry in symmetries]
     found = [permutation for permutation in found if permutation is not None]
     group = [(np.arange(size), ())]
     for permutation in found:
@@ -137,7 +145,8 @@ def even_and_odd(geometry: ParallelBeam) -> list[SparseMatrix]:
     for odd in itertools.product((0, 1), repeat=len(found)):
         signs = [(-1.0) ** np.dot(odd, word) if word else 1.0 for _, word in group]
         places = np.tile(rows, len(group)), np.concatenate([p[first] for p, _ in group])
-        part = scipy.sparse.csr_matrix((np.repeat(signs, rows.size), places), shape=(rows.size, size))  # adds what falls on one place
+        # What falls on one place is added.
+        part = scipy.sparse.csr_matrix((np.repeat(signs, rows.size), places), shape=(rows.size, size))
         norms = np.sqrt(part.multiply(part).sum(axis=1)).A1
         kept = norms > 0.5
         part = scipy.sparse.diags(1.0 / norms[kept]) @ part[kept]

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from operators.geometry import ParallelBeam
+from operators.geometry import Beam, ParallelBeam
 
 Symmetry = tuple[int, bool]
 
@@ -46,23 +47,32 @@ class Folding:
         angle, symmetry: For each view of the scan, the index of the folded angle and of the symmetry.
     """
 
-    geometry: ParallelBeam
+    geometry: Beam
     margins: tuple[int, int]
     symmetries: tuple[Symmetry, ...]
     angle: np.ndarray
     symmetry: np.ndarray
 
 
-def folding(geometry: ParallelBeam) -> Folding:
-    """The cheapest way to project, by a rule fitted to measured times: folded angles x pixels x (5 + 2 images)."""
-    candidates = [_folded(geometry, (0, 0), geometry.shape, KEEP_SHAPE[0])]
+def folding(
+    geometry: Beam,
+    keep_shape: Sequence[Sequence[Symmetry]] = KEEP_SHAPE[1:],
+    need_square: Sequence[Sequence[Symmetry]] = NEED_SQUARE,
+) -> Folding:
+    """The cheapest way to project, by a rule fitted to measured times: folded angles x pixels x (5 + 2 images).
+
+    Args:
+        geometry: Of the scan.
+        keep_shape, need_square: The groups of symmetries that its beam has; a parallel one has them all.
+    """
+    candidates = [_folded(geometry, (0, 0), geometry.shape, [IDENTITY])]
     doubled = [2 * c for c in geometry.centre]
     if all(abs(d - round(d)) < 1e-9 for d in doubled):
         # The least grid with the rotation centre in its middle.
         shape = [max(round(d) + 1, 2 * n - 1 - round(d)) for d, n in zip(doubled, geometry.shape, strict=True)]
-        candidates += [_framed(geometry, shape, group) for group in KEEP_SHAPE[1:]]
+        candidates += [_framed(geometry, shape, group) for group in keep_shape]
         if (shape[0] - shape[1]) % 2 == 0:
-            candidates += [_framed(geometry, [max(shape)] * 2, group) for group in NEED_SQUARE]
+            candidates += [_framed(geometry, [max(shape)] * 2, group) for group in need_square]
     return min(candidates, key=_cost)
 
 
@@ -71,13 +81,13 @@ def _cost(fold: Folding) -> float:
     return views * math.prod(fold.geometry.shape) * (5 + 2 * len(fold.symmetries))
 
 
-def _framed(geometry: ParallelBeam, shape: list[int], group: list[Symmetry]) -> Folding:
+def _framed(geometry: Beam, shape: list[int], group: Sequence[Symmetry]) -> Folding:
     margins = tuple(round((n - 1) / 2 - c) for n, c in zip(shape, geometry.centre, strict=True))
     return _folded(geometry, margins, tuple(shape), group)
 
 
 def _folded(
-    geometry: ParallelBeam, margins: tuple[int, int], shape: tuple[int, int], group: list[Symmetry]
+    geometry: Beam, margins: tuple[int, int], shape: tuple[int, int], group: Sequence[Symmetry]
 ) -> Folding:
     moved = np.stack([angle_after(symmetry, geometry.angles_rad) for symmetry in group])
     # The least angle of each orbit; among equal ones the first symmetry, so that few are used.

@@ -1,0 +1,213 @@
+"""The projectors of parallel-beam tomography beside each other, and the symmetries that speed them up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from ellipses import SHEPP_LOGAN, image, relative_error, sinogram
+
+from operators import OPERATORS, dense_matrix, dot_test, fbp
+from operators.geometry import parallel_beam
+from operators.parallel import even_and_odd
+from operators.strips import StripTransform, strip_matrix
+from operators.symmetry import HALF_TURN, MIRROR, folding
+
+ct = OPERATORS["ct"]
+SCANS = {
+    "even": dict(shape=(8, 8), angles=8),
+    "odd": dict(shape=(7, 9), angles=5),
+    "off centre": dict(shape=(8, 8), angles=5, detectors=9, centre=(4, 3), detector_centre=3.3),
+    "uneven angles": dict(shape=(9, 8), angles=[0.1, 0.3, 0.35, 1.9, -0.4]),
+    "full turn": dict(shape=(6, 6), angles=np.arange(12) * np.pi / 6, detector_centre=3.9),
+    "limited": dict(shape=(8, 8), angles=np.linspace(0, 2, 7)),
+    "wide bins": dict(shape=(8, 7), angles=4, detectors=5, detector_spacing_mm=2.5),
+    "narrow bins": dict(shape=(6, 6), angles=4, spacing_mm=2.0, detector_spacing_mm=0.6),
+    "a row": dict(shape=(1, 6), angles=2),
+}
+PROJECTORS = ["strip", "fourier", "cubic"]
+
+
+@pytest.fixture(params=SCANS)
+def scan(request):
+    return SCANS[request.param]
+
+
+def smooth(shape, dtype=torch.float64):
+    """A batch of two blobs."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    blobs = [np.exp(-(((y - shape[0] * a) ** 2 + (x - shape[1] * b) ** 2) / (0.04 * shape[0] * shape[1])))
+             for a, b in ((0.55, 0.4), (0.3, 0.6))]
+    return torch.from_numpy(np.stack(blobs))[:, None].to(dtype)
+
+
+@pytest.mark.parametrize("projector", PROJECTORS)
+def test_battery(scan, projector):
+    A = ct(**scan, projector=projector)
+    generator = torch.Generator().manual_seed(0)
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
+        assert max(dot_test(A, dtype, seed) for seed in range(3)) <= tolerance
+        x = torch.randn(3, 2, *A.in_shape, dtype=dtype, generator=generator).requires_grad_()
+        y = torch.randn(3, 2, *A.out_shape, dtype=dtype, generator=generator)
+        assert A(x).dtype == dtype and A.adjoint(y).shape == x.shape
+        (gradient,) = torch.autograd.grad(0.5 * (A(x) - y).square().sum(), x)
+        expected = A.adjoint(A(x.detach()) - y)
+        assert (gradient - expected).norm() <= 3 * tolerance * expected.norm()
+        single = torch.cat([A(x[i : i + 1]) for i in range(3)])
+        assert (A(x) - single).norm() <= 3 * tolerance * single.norm()
+        many = A(x.detach().repeat(30, 1, 1, 1))  # more than one product takes at once
+        assert (many[-3:] - single).norm() <= 3 * tolerance * single.norm()
+    again = ct(**A.spec["parameters"])
+    assert type(again) is type(A) and torch.equal(again(x), A(x))
+
+
+@pytest.mark.parametrize("projector", ["fourier", "cubic"])
+def test_solves_of_the_fourier_slice_projectors(scan, projector):
+    A = ct(**scan, projector=projector)
+    u = torch.randn(2, *A.out_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    M = dense_matrix(A)
+    rho = torch.tensor([0.05, 2.0], dtype=torch.float64)
+    found = A.gram_solve(u, rho)
+    for i in range(2):
+        expected = torch.linalg.solve(M @ M.T + rho[i] * torch.eye(len(M), dtype=torch.float64), u[i].flatten())
+        torch.testing.assert_close(found[i].flatten(), expected, atol=1e-10 * float(expected.norm()), rtol=0)
+    U, s, Vh = A.svd()
+    # Singular values below the root of rounding are lost in A A^H.
+    torch.testing.assert_close((dense_matrix(U) * s) @ dense_matrix(Vh), M, atol=1e-8, rtol=0)
+
+
+def test_a_file_from_before_there_was_a_choice_means_strips():
+    A = ct(shape=(8, 8), angles=5)
+    old = {name: value for name, value in A.spec["parameters"].items() if name != "projector"}
+    assert type(ct(**old)) is StripTransform and A.spec["parameters"]["projector"] == "strip"
+
+
+def test_an_unknown_projector_is_refused():
+    with pytest.raises(ValueError, match="projector: got 'joseph'; expected 'strip' or 'fourier' or 'cubic'"):
+        ct(shape=(8, 8), angles=5, projector="joseph")
+
+
+def test_symmetries_change_nothing(scan):
+    """The matrix of all views, entry by entry."""
+    A = ct(**scan)
+    plain = torch.from_numpy(strip_matrix(A.geometry, np.float64).toarray())
+    torch.testing.assert_close(dense_matrix(A), plain, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("scan, views, images", [
+    (dict(shape=(64, 64), angles=180), 46, 4),
+    (dict(shape=(64, 64), angles=23), 12, 2),  # mirrored; odd numbers of views have no quarter turn
+    (dict(shape=(64, 40), angles=180), 91, 2),
+    (dict(shape=(64, 64), angles=180, centre=(32, 32)), 46, 4),  # within 65 x 65
+    (dict(shape=(64, 64), angles=180, centre=(31.4, 32)), 180, 1),
+    (dict(shape=(64, 64), angles=180, detector_centre=20.3), 46, 4),
+    (dict(shape=(64, 64), angles=np.sort(np.random.default_rng(0).uniform(0, np.pi, 60))), 60, 1),
+])
+def test_how_many_views_the_matrix_holds(scan, views, images):
+    fold = folding(parallel_beam(**scan))
+    assert (fold.geometry.angles_rad.size, len(fold.symmetries)) == (views, images)
+    slots = set(zip(fold.angle.tolist(), fold.symmetry.tolist(), strict=True))
+    assert len(slots) == len(fold.angle), "no two views are one"
+
+
+@pytest.mark.parametrize("scan, parts", [("even", 4), ("odd", 4), ("off centre", 1), ("uneven angles", 2)])
+def test_data_split_into_parts_that_the_gram_matrix_does_not_mix(scan, parts):
+    geometry = parallel_beam(**SCANS[scan])
+    bases = [dense_matrix(basis) for basis in even_and_odd(geometry, (MIRROR, HALF_TURN))]
+    assert len(bases) == parts
+    Q = torch.cat(bases)
+    torch.testing.assert_close(Q @ Q.T, torch.eye(len(Q), dtype=Q.dtype), atol=1e-14, rtol=0)
+    M = torch.from_numpy(strip_matrix(geometry, np.float64).toarray())
+    blocks = torch.block_diag(*[basis @ M @ M.T @ basis.T for basis in bases])
+    torch.testing.assert_close(Q @ M @ M.T @ Q.T, blocks, atol=1e-10, rtol=0)
+
+
+def test_more_data_than_one_decomposition_takes_are_still_solved_exactly():
+    A = ct(shape=(20, 20), angles=114)
+    assert A.out_shape[0] * A.out_shape[1] > 3000 and A.closed_form
+    u = torch.randn(1, *A.out_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    z = A.gram_solve(u, 0.3)
+    torch.testing.assert_close(A(A.adjoint(z)) + 0.3 * z, u, atol=1e-10, rtol=0)
+    assert not ct(shape=(20, 20), angles=114, detector_centre=12.3, projector="fourier").closed_form
+
+
+@pytest.mark.parametrize("projector", ["fourier", "cubic"])
+def test_the_fourier_slice_against_its_sums(scan, projector):
+    A, x = ct(**scan, projector=projector), smooth(scan["shape"])[0, 0].numpy()
+    g, period = A.geometry, A.period * A.geometry.detector_spacing_mm
+    k = np.arange(-A.period + 1, A.period) / period
+    xs, ys = np.meshgrid(g.x_mm, g.y_mm)
+    position = np.linspace(-2, 2, 4001)[:, None]
+    away = np.abs(position)
+    inner, outer = 1.5 * away**3 - 2.5 * away**2 + 1, -0.5 * away**3 + 2.5 * away**2 - 4 * away + 2
+    kernel = np.where(away < 1, inner, outer)
+
+    def pixel(f):
+        return np.sinc(f) if projector == "fourier" else np.trapezoid(
+            kernel * np.cos(2 * np.pi * f * position), dx=0.001, axis=0)
+
+    for a, theta in enumerate(g.angles_rad):
+        c, s = np.cos(theta), np.sin(theta)
+        spectrum = np.exp(-2j * np.pi * k[:, None] * (xs * c + ys * s).ravel()) @ x.ravel() * g.spacing_mm**2
+        spectrum = spectrum * pixel(k * c * g.spacing_mm) * pixel(k * s * g.spacing_mm)
+        spectrum = spectrum * np.sinc(k * g.detector_spacing_mm)
+        expected = (np.exp(2j * np.pi * np.outer(g.offsets_mm, k)) @ spectrum).real / period
+        found = A(torch.from_numpy(x))[a].numpy()
+        assert relative_error(found, expected) < 3e-4
+
+
+def test_the_fourier_slice_is_the_strip_model_but_for_the_highest_frequencies():
+    scan = dict(shape=(64, 60), angles=20, centre=(30.2, 29.0), detector_centre=44.9, spacing_mm=0.7)
+    strip, fourier = (ct(**scan, projector=projector) for projector in ("strip", "fourier"))
+    x = smooth((64, 60), torch.float32)
+    assert relative_error(fourier(x).numpy(), strip(x).numpy()) < 1e-4
+    edges = torch.from_numpy(image(SHEPP_LOGAN, 64, 4)[:, 2:62]).float()
+    y = strip(edges)
+    assert relative_error(fourier(edges).numpy(), y.numpy()) < 5e-3
+    assert fourier(edges).min() > -1e-3 * y.max() and y.min() >= 0
+
+
+@pytest.mark.parametrize("subpixels", [1, 8])
+def test_error_on_ellipses(subpixels):
+    """Cubic pixels are closest to the ellipses, whether pixels are points or means; the other two are alike."""
+    errors = {}
+    for projector in PROJECTORS:
+        A = ct(shape=(128, 128), angles=60, detectors=128, projector=projector)
+        y = A(torch.from_numpy(image(SHEPP_LOGAN, 128, subpixels)).float()).numpy()
+        offsets, angles = A.geometry.offsets_mm, A.geometry.angles_rad
+        fractions = (np.arange(16) + 0.5) / 16 - 0.5
+        lines = sinogram(SHEPP_LOGAN, 128, angles, offsets)
+        bins = np.mean([sinogram(SHEPP_LOGAN, 128, angles, offsets + f) for f in fractions], axis=0)
+        errors[projector] = np.array([relative_error(y, truth) for truth in (lines, bins)])
+    assert (errors["cubic"] < 0.985 * errors["strip"]).all(), errors
+    assert (errors["fourier"] < 1.005 * errors["strip"]).all(), errors
+
+
+@pytest.mark.parametrize("projector", ["fourier", "cubic"])
+def test_filtered_backprojection(projector):
+    x = image(SHEPP_LOGAN, 64, 4)
+    found = {}
+    for name in ("strip", projector):
+        A = ct(shape=(64, 64), angles=90, projector=name)
+        found[name] = relative_error(fbp(A, A(torch.from_numpy(x))).numpy(), x)
+    assert found[projector] < 1.05 * found["strip"], found
+
+
+SPENT = """
+import resource, sys, torch
+from operators import OPERATORS
+A = OPERATORS["ct"](shape=(512, 512), angles=720, projector=sys.argv[1])
+x = torch.rand(1, 1, 512, 512)
+A.adjoint(A(x))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("projector, most", [("strip", 2.5), ("fourier", 1.0)])
+def test_memory_of_a_large_scan(projector, most):
+    run = subprocess.run([sys.executable, "-c", SPENT, projector], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < most, "GiB"
