@@ -63,8 +63,11 @@ class Told:
     def start(self, noise: Tensor, sigma: float) -> Tensor:
         """As in `Prior.start`, about the mean image of each row's label."""
         with torch.no_grad():
-            mean = self.denoise(torch.zeros_like(noise), self.sde.sigma_max)
-        return mean + sigma * self.start_filter(noise, sigma)
+            return self.centre(noise, sigma) + sigma * self.start_filter(noise, sigma)
+
+    @abstractmethod
+    def centre(self, like: Tensor, sigma: float) -> Tensor:
+        """The mean image of each row's label, shape of `like`, for a start at level sigma."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.prior, name)
@@ -87,6 +90,9 @@ class Labelled(Told):
             return told
         free = self.prior.denoise(x, sigma)
         return free + self.weight * (told - free)
+
+    def centre(self, like: Tensor, sigma: float) -> Tensor:
+        return self.denoise(torch.zeros_like(like), self.sde.sigma_max)
 
 
 class Classified(Told):
@@ -116,6 +122,12 @@ class Classified(Told):
             gradient = torch.autograd.grad(total, leaf, create_graph=x.requires_grad)[0]
         variance = level.square().reshape(-1, *(1,) * (x.ndim - 1))
         return (x0 if x.requires_grad else x0.detach()) + self.weight * variance * gradient
+
+    def centre(self, like: Tensor, sigma: float) -> Tensor:
+        """By the pull at that level from the mean of all images: at sigma_max a learnt slope, which tends to 0, is lost
+        in its errors.
+        """
+        return self.denoise(self.prior.mean_image(tuple(like.shape[1:])).expand_as(like), sigma)
 
 
 def told(

@@ -9,6 +9,7 @@ from torch.distributions import MultivariateNormal
 
 import operators
 import recon
+from recon.grids import default_levels
 from recon.labels import Classified, Labelled
 from recon.networks import UNet
 
@@ -123,7 +124,10 @@ def test_reconstruction_with_a_label_is_the_components_posterior(classifier):
     for item, label in enumerate(labels):
         alone = Kinds()  # for the noise levels of the mixture
         alone.denoise = lambda x, sigma, kind=alone.kinds[label]: kind.denoise(x, sigma)
-        alone.mean_image = lambda shape, seen=alone: seen.denoise(torch.zeros(1, 3).double(), seen.sde.sigma_max)
+        alone.mean_image = lambda shape, seen=alone: (
+            seen.denoise(torch.zeros(1, 3).double(), seen.sde.sigma_max) if classifier is None
+            else seen.denoise(prior.mean[None], default_levels(prior, 10)[0])
+        )  # fmt: skip
         expected = recon.reconstruct(m, alone, "pigdm", 10, 2)
         torch.testing.assert_close(post.samples[:, item], expected.samples[:, item], rtol=0, atol=1e-9)
 
