@@ -1,0 +1,52 @@
+"""Projectors of other packages on the geometry of ours, where they are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from operators.geometry import parallel_beam
+
+LIBRARIES: list[torch.library.Library] = []  # a library that is let go takes its names with it
+Pair = tuple[Callable[[], object], Callable[[], object]]
+
+
+def astra_projector(kind: str, parameters: dict, x: np.ndarray | None = None) -> Pair | None:
+    """Forward and adjoint of one image on ASTRA's CPU projector "linear" or "strip", or None.
+
+    Its detector is centred whatever ours is, which costs as much. Without `x` the image is random.
+    """
+    if importlib.util.find_spec("astra") is None:
+        return None
+    import astra
+
+    g = parallel_beam(**parameters)
+    height, width = g.shape
+    rows = astra.create_vol_geom(height, width)
+    views = astra.create_proj_geom("parallel", g.detector_spacing_mm / g.spacing_mm, g.detectors, g.angles_rad)
+    projector = astra.OpTomo(astra.create_projector(kind, views, rows))
+    volume = np.random.default_rng(0).random(g.shape, dtype=np.float32) if x is None else x.astype(np.float32)
+    data = projector.FP(volume)
+    return lambda: projector.FP(volume), lambda: projector.BP(data)
+
+
+def deepinv_projector(parameters: dict, batch: int) -> Pair | None:
+    """Forward and adjoint of deepinv's tomography for a batch, on the same number of views, or None."""
+    if importlib.util.find_spec("deepinv") is None:
+        return None
+    if not LIBRARIES:  # its torchvision does not import beside a CPU-only torch until these names exist
+        LIBRARIES.append(torch.library.Library("torchvision", "DEF"))
+        for name in ("nms", "qnms"):
+            LIBRARIES[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import deepinv
+
+    g = parallel_beam(**parameters)
+    physics = deepinv.physics.Tomography(
+        angles=torch.from_numpy(np.rad2deg(g.angles_rad)).float(), img_width=g.shape[0], circle=False, normalize=False
+    )
+    x = torch.rand(batch, 1, *g.shape)
+    y = physics.A(x)
+    return lambda: physics.A(x), lambda: physics.A_adjoint(y)
