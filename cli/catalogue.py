@@ -10,6 +10,8 @@ OPERATORS = {
     "blur": "convolution: --std PIXELS, --kernel FILE, --motion LENGTH,ANGLE_DEG; --boundary circular|zero",
     "downsample": "lower resolution: --factor N; --kernel average|bicubic",
     "ct": "parallel-beam projections: --angles COUNT or START:STOP:COUNT in degrees; --detectors N",
+    "ct_fan": "fan-beam projections: --angles COUNT (over a full turn) or START:STOP:COUNT; --set source_mm=570 --set "
+    "detector_mm=1040, detector=flat|curved, spacing_mm=0.8",
     "mri": "k-space: --set acceleration=4, center_fraction=0.08, kind=random|equispaced|gaussian|poisson as fastMRI "
     "names them, or --mask FILE, or trajectory=radial|spiral; coils=FILE",
     "mosaic": "colour through a Bayer filter, for priors of colour images: --set pattern=RGGB",
@@ -66,7 +68,7 @@ SOLVERS = {
     "predictor": "Song's reverse-diffusion predictor",
 }
 CLASSICAL = {
-    "fbp": "filtered backprojection; ct only",
+    "fbp": "filtered backprojection; ct and ct_fan",
     "tv": "total variation",
     "pinv": "pseudo-inverse (least squares of least norm)",
 }

@@ -11,6 +11,7 @@ WORDS = {  # what is typed beside --operator
     "blur": ["--std", "2"],
     "downsample": ["--factor", "4"],
     "ct": ["--angles", "15"],  # few, and few rows below: singular vectors, of which the page tells, take time
+    "ct_fan": ["--angles", "15", "--set", "source_mm=570", "--set", "detector_mm=1040"],
     "random_projection": ["--set", "ratio=0.1"],
     "clip": ["--set", "gain=2"],
     "quantise": ["--set", "bits=2", "--noise", "0"],

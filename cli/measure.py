@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from recon import Measurement
 
 MEASUREMENT = 2**32 - 1  # the sample number of measurement noise
+STATED, ASSUMED, ESTIMATED = "stated", "assumed", "estimated"  # how the noise level is known
+AUTO = "auto"
+UNESTIMATED = ("mosaic", "clip", "quantise", "mri", "phase_retrieval")  # neighbours are not alike, or the noise is cut
 FLAT = 0.02  # share of the range of a picture within which values count as one
 
 
@@ -34,14 +37,14 @@ class Task:
         truth: (B, C, H, W) where the file stores it.
         unit: unit of the image's values, "" if unknown.
         window: (top, left, height, width) of the image inside the padded one, or None.
-        assumed: whether nobody stated the noise level.
+        known: how the noise level is known: stated, assumed (the rounding of a picture) or estimated from the data.
     """
 
     measurement: Measurement
     truth: np.ndarray | None
     unit: str
     window: tuple[int, int, int, int] | None = None
-    assumed: bool = False
+    known: str = STATED
 
     def crop(self, images: np.ndarray) -> np.ndarray:
         """(..., H, W) without the padding."""
@@ -84,8 +87,10 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
     levels = {key: value for key, value in stored.noise.items() if key != "model"}
     model = stored.noise["model"]
     if noise is not None:
-        levels = {spec.level_of(model, path): spec.sigma(noise, float(y.abs().max()))}
-        run.note(f"noise level {next(iter(levels.values())):g} from --noise replaces that of {path.name}")
+        key = spec.level_of(model, path)
+        level = estimated(y, built, model, run) if noise == AUTO else spec.sigma(noise, float(y.abs().max()))
+        levels = {key: level}
+        run.note(f"noise level {level:g} from --noise replaces that of {path.name}")
     each = model != "correlated"  # whose factor has no items
     levels = {key: torch.from_numpy(v[wanted] if each and v.ndim == y.ndim and len(v) == len(stored.y) else v)
               if isinstance(v, np.ndarray) else v for key, v in levels.items()}  # fmt: skip
@@ -93,7 +98,8 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
         grey = len(built.in_shape) == 2  # other operators have the channels among the axes that they act on
         y = with_channel(y, len(built.out_shape)) if grey else y
         measurement = recon.Measurement(built, y, NOISES[model](**levels))
-    return Task(measurement, None if x is None else with_channel(x, 2).float().numpy(), stored.unit)
+    known = ESTIMATED if noise == AUTO else STATED
+    return Task(measurement, None if x is None else with_channel(x, 2).float().numpy(), stored.unit, known=known)
 
 
 def for_method(task: Task, method: str | None, run: Run) -> Task:
@@ -190,13 +196,13 @@ def from_image(
             "--operator inpaint --mask mask.png, or see `recon info operators`",
         )
     if operator not in spec.PICTURES and operator in catalogue.OPERATORS:
-        example = "--angles 60 " if operator == "ct" else ""
+        words = " ".join(filter(None, [f"--operator {operator}", spec.example(operator), "--noise 1%"]))
         raise usage(
             f"{operator} data come in a measurement file",
             str(path),
             "an image",
             "HDF5 as `recon simulate` writes it",
-            f"recon simulate {path.name} --operator {operator} {example}--noise 1% -o scan.h5",
+            f"recon simulate {path.name} {words} -o scan.h5",
         )
     pictures = images(path, wanted, run)
     size = pictures.values.shape[-2:]
@@ -216,9 +222,37 @@ def from_image(
     if operator == "inpaint":
         note_inverted(pictures.values, built.measured.numpy(), run)
         y = built(y)
-    level = spec.sigma(noise, float(y.abs().max())) if noise is not None else rounding(pictures, path, run)
+    if noise == AUTO:
+        least, known = pictures.rounding or 0.0, ESTIMATED
+        level = max(least, estimated(y, built, "gaussian", run))
+    elif noise is None:
+        level, known = rounding(pictures, path, run), ASSUMED
+    else:
+        level, known = spec.sigma(noise, float(y.abs().max())), STATED
     with refusing("E-USAGE", "noise level cannot be used", "--noise", USAGE):
-        return Task(recon.Measurement(built, y, Gaussian(level)), None, pictures.unit, assumed=noise is None)
+        return Task(recon.Measurement(built, y, Gaussian(level)), None, pictures.unit, known=known)
+
+
+def estimated(y: Tensor, operator: LinearOperator, model: str, run: Run) -> float:
+    """The noise level found in the data themselves, for `--noise auto`; a note says so, and where it is doubtful."""
+    from data.rules import event_labels
+    from recon.noise_level import estimate_noise
+
+    name, where = operator.spec["name"], "--noise auto"
+    labels = event_labels(name, operator.spec["parameters"])[-2:]
+    if model != "gaussian" or labels not in (("row", "column"), ("angle", "detector")) or name in UNESTIMATED:
+        found, expected = f"{name} with {model} noise", "Gaussian noise in pictures, sinograms or measured k-space"
+        raise usage("noise cannot be estimated here", where, found, expected, "state it: --noise 1%")
+    seen = None if operator.measured is None else operator.measured.numpy()
+    with refusing("E-USAGE", "noise cannot be estimated here", where, USAGE):
+        found = estimate_noise(y.numpy(), seen, along_rows=labels[1] == "detector")
+    run.note(f"noise level {found.sigma:.4g}, estimated from the data")
+    if found.doubtful:
+        run.note(
+            f"this noise level is doubtful, rather too high: estimates differ by {100 * (found.disagreement - 1):.0f} %; "
+            "there may be detail everywhere. State the level if you know it (--noise)"
+        )
+    return found.sigma
 
 
 def rounding(pictures: Pictures, path: Path, run: Run) -> float:

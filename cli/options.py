@@ -92,8 +92,9 @@ NoiseInData = Annotated[
     str | None,
     typer.Option(
         "--noise",
-        help="Standard deviation in units of y, or a share like 1% of the largest |y|, noise included; default: "
-        "what the measurement file says, for an image the rounding of its values, for k-space an estimate (auto).",
+        help="Standard deviation in units of y, a share like 1% of the largest |y|, noise included, or auto: "
+        "estimated from the data; default: what the measurement file says, for an image the rounding of its values, "
+        "for k-space auto.",
         rich_help_panel=OPERATOR,
     ),
 ]
@@ -111,7 +112,7 @@ Photons = Annotated[
 Angles = Annotated[
     str | None,
     typer.Option(
-        help="ct: count over a half turn, or START:STOP:COUNT in degrees.", rich_help_panel=OPERATOR
+        help="ct: count over a half turn (ct_fan: full turn), or START:STOP:COUNT in degrees.", rich_help_panel=OPERATOR
     ),
 ]
 Detectors = Annotated[

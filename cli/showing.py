@@ -18,7 +18,7 @@ def data(y: np.ndarray, spec: dict[str, Any]) -> tuple[str, np.ndarray, str]:
         spec: of the operator.
     """
     name, parameters = spec["name"], spec["parameters"]
-    if name == "ct":
+    if name in ("ct", "ct_fan"):
         return "sinogram", y, "angle down, detector across"
     if name == "mri":
         coils = parameters.get("coils") is not None

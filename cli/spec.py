@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 NEEDS = {  # of these flags an operator takes exactly one, as in the example
     "ct": {"angles": "60"},
+    "ct_fan": {"angles": "360"},
     "inpaint": {"mask": "mask.png", "keep": "0.4", "box": "8,8,16,16"},
     "blur": {"std": "2", "motion": "9,30", "kernel": "kernel.png", "defocus": "3"},
 }
+REQUIRED = {"ct_fan": {"source_mm": "570", "detector_mm": "1040"}}  # these it takes all, as in the example
 DEFAULTS = {"mri": {"image": "real"}}  # pictures are real where the library leaves it open
 PICTURES = ("identity", "inpaint", "blur", "downsample", "mosaic", "grey", "clip", "quantise")  # whose data are such
 
@@ -152,6 +154,17 @@ def refuse_incomplete(name: str, given: dict[str, Any]) -> None:
         expected = " or ".join(flag(key, "...").removesuffix(" ...") for key in needs)
         examples = ", or ".join(flag(key, example) for key, example in needs.items())
         raise usage(f"{name} needs one of its flags", f"--operator {name}", found, expected, examples)
+    missing = [key for key in REQUIRED.get(name, {}) if key not in given]
+    if missing:
+        found, words = " and ".join(f"no {key}" for key in missing), " and ".join(REQUIRED[name])
+        expected = f"{words}: see `recon info {name}`"
+        raise usage(f"{name} needs more", f"--operator {name}", found, expected, example(name))
+
+
+def example(name: str) -> str:
+    """What an operator needs, as it may be typed."""
+    needs = [*list(NEEDS.get(name, {}).items())[:1], *REQUIRED.get(name, {}).items()]
+    return " ".join(flag(key, value) for key, value in needs)
 
 
 FORMS = ("angles", "mask", "box", "motion", "kernel")  # parameters with a form of their own on the command line
@@ -239,7 +252,7 @@ class NoiseFlags:
     photons: float | None = None
 
 
-def noise_settings(model: str) -> dict[str, float]:
+def noise_settings(model: str) -> dict[str, Any]:
     """What `--set` takes for a noise model, with defaults: all but its level."""
     found = {"poisson": {"background": 0.0}, "transmission": {"electronic": 0.0}, "correlated": MATRIX}
     return found.get(model, {})

@@ -11,6 +11,7 @@ import numpy as np
 from data.errors import InputRefused
 
 TURN = 2 * np.pi
+TOMOGRAPHY = ("ct", "ct_fan")
 MODELS = {  # of noise, their parameters, and whether these are above zero
     "gaussian": {"sigma": False},
     "laplace": {"scale": True},
@@ -63,7 +64,7 @@ def labels(operator: dict[str, Any], ndim: int) -> tuple[str, ...]:
 
 def event_labels(name: str, parameters: dict[str, Any]) -> tuple[str, ...]:
     """Names of the axes on which an operator acts: those of images unless they are known to be others."""
-    if name == "ct":
+    if name in TOMOGRAPHY:
         return ("angle", "detector")
     if name in ("hadamard", "random_projection"):
         return ("value",)
@@ -96,7 +97,7 @@ def problems(
         units: of the angles; anything but "rad" is a problem, because a unit is never guessed.
     """
     found = [*values("y", y), *shapes(y, operator, x), *noise_level(noise, y)]
-    if operator["name"] == "ct":
+    if operator["name"] in TOMOGRAPHY:
         found += [
             *angles(operator["parameters"].get("angles"), y, units),
             *sinogram(y, operator["parameters"]),

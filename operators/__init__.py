@@ -5,6 +5,7 @@ operator it builds carries `spec`, from which OPERATORS[spec["name"]](**spec["pa
 """
 
 from operators.adapters import from_skimage, to_skimage
+from operators.astra_geometry import astra_geometry
 from operators.basic import Dense, Identity, identity
 from operators.blur import blur
 from operators.channels import RealToComplex, to_channels, to_complex
@@ -18,8 +19,11 @@ from operators.ct import ct
 from operators.diagnosis import Diagnosis, check
 from operators.diagonal import Diagonal
 from operators.each import Each
+from operators.fan import ct_fan
 from operators.fbp import fbp
 from operators.foreign import from_functions, from_scipy, to_scipy
+from operators.geometry import field_of_view
+from operators.hounsfield import from_hounsfield, to_hounsfield
 from operators.inpaint import inpaint
 from operators.linear import Adjoint, Chain, Compose, FromFunctions, LinearOperator, Operator, Scaled, Sum
 from operators.magnitude import Rician
@@ -42,6 +46,7 @@ OPERATORS = {
     "blur": blur,
     "downsample": downsample,
     "ct": ct,
+    "ct_fan": ct_fan,
     "mri": mri,
     "mosaic": mosaic,
     "grey": grey,
@@ -64,10 +69,10 @@ __all__ = [
     "NOISES", "OPERATORS", "Adjoint", "Chain", "ChannelSum", "Clip", "Compose", "CorrelatedGaussian", "Crop",
     "Dense", "Diagnosis", "Diagonal", "Each", "FromFunctions", "Gaussian", "Identity", "Laplace",
     "LinearOperator", "Magnitude", "Operator", "Pad", "Poisson", "Quantise", "RealToComplex", "Rician",
-    "Scaled", "SparseMatrix", "Stack", "Sum", "TransmissionCT", "cg", "check", "clip", "conjugate_residuals",
-    "dense_matrix", "dot_test", "estimate_coils", "fbp", "from_deepinv", "from_functions", "from_scipy",
-    "from_skimage", "grey", "hadamard", "least_squares", "low_resolution_coils", "mosaic", "mri",
-    "noise_from_deepinv", "operator_norm", "phase_retrieval", "quantise", "radial_trajectory",
-    "random_projection", "sampling_mask", "spiral_trajectory", "to_channels", "to_complex", "to_deepinv",
-    "to_scipy", "to_skimage",
+    "Scaled", "SparseMatrix", "Stack", "Sum", "TransmissionCT", "astra_geometry", "cg", "check", "clip",
+    "conjugate_residuals", "dense_matrix", "dot_test", "estimate_coils", "fbp", "field_of_view", "from_deepinv",
+    "from_functions", "from_hounsfield", "from_scipy", "from_skimage", "grey", "hadamard", "least_squares",
+    "low_resolution_coils", "mosaic", "mri", "noise_from_deepinv", "operator_norm", "phase_retrieval",
+    "quantise", "radial_trajectory", "random_projection", "sampling_mask", "spiral_trajectory", "to_channels",
+    "to_complex", "to_deepinv", "to_hounsfield", "to_scipy", "to_skimage",
 ]

@@ -7,11 +7,12 @@ as ours do. That geometry is stated to `ct`, so nothing is resampled.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from operators.checks import fault, positive_int, real_array
+from operators.checks import fault, image_shape, positive_int, real_array
 
 
 def from_skimage(sinogram: np.ndarray, theta: Sequence[float] | np.ndarray) -> tuple[np.ndarray, dict]:
@@ -58,3 +59,16 @@ def skimage_geometry(size: int, theta: Sequence[float] | np.ndarray) -> dict:
     size = positive_int("size", size)
     return {"shape": (size, size), "angles": np.deg2rad(real_array("theta", theta)), "detectors": size,
             "centre": (size // 2, size // 2), "detector_centre": float(size // 2)}
+
+
+def skimage_padded_geometry(shape: Sequence[int], theta: Sequence[float] | np.ndarray) -> dict:
+    """The arguments of `ct` that make it scikit-image's radon(image, theta, circle=False): bins cover the diagonal.
+
+    Args:
+        shape: (H, W) of the image.
+        theta: Angles in degrees.
+    """
+    shape = image_shape(shape)
+    bins = math.ceil(math.sqrt(2) * max(shape))
+    return {"shape": shape, "angles": np.deg2rad(real_array("theta", theta)), "detectors": bins,
+            "centre": tuple(n // 2 for n in shape), "detector_centre": float(bins // 2)}

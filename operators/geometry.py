@@ -1,9 +1,10 @@
-"""The geometry of parallel-beam tomography, as a value apart from the operator.
+"""The geometry of tomography, as a value apart from the operator: what beams share, and the parallel one.
 
 The image lies on a grid of square pixels; x runs to the right (columns), y upwards (against the rows), and
 the origin is the rotation centre. The ray of angle theta and offset t is {x cos(theta) + y sin(theta) = t};
-bin k of the detector covers the rays with |t - t_k| < detector_spacing_mm / 2. At theta = 0 rays run along
-the columns and bins follow each other to the right.
+bin k of a parallel beam's detector covers the rays with |t - t_k| < detector_spacing_mm / 2. At theta = 0 rays
+run along the columns and bins follow each other to the right. Places on a detector are counted in bins from
+the centre of bin 0, so the detector reaches from -0.5 to detectors - 0.5.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from operators.checks import fault, finite_float, image_shape, positive_int, rea
 
 
 @dataclass(frozen=True, eq=False)
-class ParallelBeam:
-    """Where the rays of a parallel-beam scan run; `parallel_beam` builds and checks it.
+class Beam:
+    """What a scan is, whatever the shape of its beam.
 
     Args:
         shape: (H, W) of the image.
@@ -30,7 +31,7 @@ class ParallelBeam:
         spacing_mm: Side of a pixel.
         detector_spacing_mm: Width of a bin.
         centre: (row, column) of the rotation centre, in pixels counted from the centre of pixel (0, 0).
-        detector_centre: Where the rotation centre falls on the detector, in bins from the centre of bin 0.
+        detector_centre: The bin on which the rotation centre falls.
     """
 
     shape: tuple[int, int]
@@ -53,8 +54,30 @@ class ParallelBeam:
 
     @property
     def offsets_mm(self) -> np.ndarray:
-        """t of the bin centres, (detectors,)."""
+        """Places of the bin centres along the detector, zero where the rotation centre falls, (detectors,)."""
         return (np.arange(self.detectors) - self.detector_centre) * self.detector_spacing_mm
+
+    @property
+    def radius_mm(self) -> float:
+        """Of the circle about the rotation centre that the whole image lies in."""
+        reach = (max(c, n - 1 - c) + 0.5 for c, n in zip(self.centre, self.shape, strict=True))
+        return self.spacing_mm * math.hypot(*reach)
+
+    @property
+    def corners_mm(self) -> tuple[np.ndarray, np.ndarray]:
+        """x and y of the pixels' corners, each (H + 1, W + 1)."""
+        rows, columns = (np.arange(n + 1) - 0.5 for n in self.shape)
+        x, y = (columns - self.centre[1]) * self.spacing_mm, (self.centre[0] - rows) * self.spacing_mm
+        return np.meshgrid(x, y)
+
+
+class ParallelBeam(Beam):
+    """Where the rays of a parallel-beam scan run; `parallel_beam` builds and checks it."""
+
+    def bins_of(self, x_mm: np.ndarray, y_mm: np.ndarray, angle_rad: float) -> np.ndarray:
+        """Where points fall on the detector in the view of an angle, in bins."""
+        across = x_mm * math.cos(angle_rad) + y_mm * math.sin(angle_rad)
+        return across / self.detector_spacing_mm + self.detector_centre
 
 
 def parallel_beam(
@@ -86,29 +109,52 @@ def parallel_beam(
     bin_width = spacing if detector_spacing_mm is None else detector_spacing_mm
     bin_width = finite_float("detector_spacing_mm", bin_width, low=0.0, above=True)
     if detectors is None:
-        detectors = _covering(shape, spacing / bin_width)
+        detectors = covering(math.hypot(*shape) * spacing / bin_width, shape)
     detectors = positive_int("detectors", detectors)
-    middle = real_array("centre", [(n - 1) / 2 for n in shape] if centre is None else centre)
-    if middle.shape != (2,):
-        raise fault("centre", centre, "(row, column) in pixels",
-                    f"e.g. centre={tuple(n // 2 for n in shape)}")
-    on_detector = (detectors - 1) / 2 if detector_centre is None else detector_centre
     return ParallelBeam(
-        shape, _checked_angles(angles), detectors, spacing, bin_width, tuple(middle.tolist()),
-        finite_float("detector_centre", on_detector),
+        shape, checked_angles(angles, math.pi), detectors, spacing, bin_width, checked_centre(centre, shape),
+        checked_detector_centre(detector_centre, detectors),
     )
 
 
-def _covering(shape: tuple[int, int], pixels_per_bin: float) -> int:
-    """Bins that cover the diagonal, even in number if the columns are: at angle 0 bins then face columns."""
-    count = math.ceil(math.hypot(*shape) * pixels_per_bin - 1e-9)
+def field_of_view(geometry: Beam) -> np.ndarray:
+    """The pixels that every view sees whole, (H, W) bool; what lies outside is not determined by the data.
+
+    Args:
+        geometry: A `ParallelBeam` or a `FanBeam`: `A.geometry` of an operator built by ct or ct_fan.
+    """
+    x, y = geometry.corners_mm
+    seen = np.ones(x.shape, dtype=bool)
+    for angle in geometry.angles_rad:
+        bins = geometry.bins_of(x, y, float(angle))
+        seen &= (bins > -0.5 - 1e-6) & (bins < geometry.detectors - 0.5 + 1e-6)
+    return seen[:-1, :-1] & seen[:-1, 1:] & seen[1:, :-1] & seen[1:, 1:]
+
+
+def covering(bins: float, shape: tuple[int, int]) -> int:
+    """At least `bins`, even in number if the columns are: at angle 0 bins then face columns."""
+    count = math.ceil(bins - 1e-9)
     return count + (count - shape[1]) % 2
 
 
-def _checked_angles(angles: int | Sequence[float] | np.ndarray | Tensor) -> np.ndarray:
+def checked_centre(centre: Sequence[float] | None, shape: tuple[int, int]) -> tuple[float, float]:
+    """(row, column) of the rotation centre; by default the geometric centre."""
+    middle = real_array("centre", [(n - 1) / 2 for n in shape] if centre is None else centre)
+    if middle.shape != (2,):
+        raise fault("centre", centre, "(row, column) in pixels", f"e.g. centre={tuple(n // 2 for n in shape)}")
+    return tuple(middle.tolist())
+
+
+def checked_detector_centre(bins: float | None, detectors: int) -> float:
+    """The bin on which the rotation centre falls; by default the middle."""
+    return finite_float("detector_centre", (detectors - 1) / 2 if bins is None else bins)
+
+
+def checked_angles(angles: int | Sequence[float] | np.ndarray | Tensor, turn: float) -> np.ndarray:
+    """Angles in radians; of a count, as many evenly over `turn`, from 0, its end excluded."""
     if isinstance(angles, Integral):
         count = positive_int("angles", angles)
-        return np.arange(count) * (math.pi / count)
+        return np.arange(count) * (turn / count)
     values = np.asarray(angles.detach().cpu() if isinstance(angles, Tensor) else angles)
     if values.dtype.kind not in "uif" or values.ndim != 1 or values.size == 0:
         raise fault("angles", f"dtype {values.dtype}, shape {values.shape}", "a count, or a list of radians",

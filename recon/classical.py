@@ -29,7 +29,7 @@ def fbp(measurement: Measurement, window: str = "ramp") -> Tensor:
     """Filtered backprojection of CT data.
 
     Args:
-        measurement: made with an operator of OPERATORS["ct"].
+        measurement: made with an operator of OPERATORS["ct"] or OPERATORS["ct_fan"].
         window: on the ramp filter: "ramp" (none), "shepp-logan", "cosine" or "hann".
 
     Returns:
@@ -38,7 +38,7 @@ def fbp(measurement: Measurement, window: str = "ramp") -> Tensor:
     Raises:
         ValueError: the operator is another one.
 
-    Reference: Kak, Slaney, "Principles of Computerized Tomographic Imaging", 1988, section 3.3.
+    Reference: Kak, Slaney, "Principles of Computerized Tomographic Imaging", 1988, sections 3.3 and 3.4.
     """
     _linear(measurement)
     try:

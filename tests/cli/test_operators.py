@@ -25,6 +25,7 @@ GREY = {
     "random_projection": (["ratio=0.25"], (1, 64)),
     "blur": (["defocus=2.5"], (1, 16, 16)),
     "ct": (["angles=6", "spacing_mm=0.5"], (1, 6, 24)),
+    "ct_fan": (["angles=6", "source_mm=40", "detector_mm=70", "detector=curved"], (1, 6, 24)),
 }
 COLOUR = {"mosaic": ["pattern=BGGR"], "grey": ["weights=0.5,0.25,0.25"]}
 

@@ -51,6 +51,45 @@ def sinogram(ellipses: np.ndarray, width: float, angles_rad: np.ndarray, offsets
     return total
 
 
+def fan_sinogram(ellipses: np.ndarray, width: float, geometry, subrays: int = 1) -> np.ndarray:
+    """Integrals along the rays of a fan, from the source's place and the bins' places alone, (angles, detectors).
+
+    Args:
+        ellipses: As above, about the middle of the grid, which need not be the rotation centre.
+        width: Of the image, in mm.
+        geometry: A `FanBeam`.
+        subrays: Rays evenly over the width of each bin, whose mean is taken; 1 is that to its centre.
+    """
+    g, total = geometry, 0.0
+    turned = g.angles_rad[:, None]
+    middle = [(n - 1) / 2 - c for n, c in zip(g.shape, g.centre, strict=True)]
+    away = np.array([middle[1], -middle[0]]) * g.spacing_mm  # of the grid's middle from the rotation centre
+    towards = np.stack([-np.sin(turned), np.cos(turned)]) + np.zeros((1, 1, g.detectors))
+    along = np.stack([np.cos(turned), np.sin(turned)]) + np.zeros((1, 1, g.detectors))
+    source = -g.source_mm * towards
+    for fraction in (np.arange(subrays) + 0.5) / subrays - 0.5:
+        u = (np.arange(g.detectors) + fraction - g.detector_centre) * g.detector_spacing_mm
+        if g.detector == "flat":
+            bins = source + g.detector_mm * towards + u * along
+        else:
+            bins = source + g.detector_mm * (np.cos(u / g.detector_mm) * towards + np.sin(u / g.detector_mm) * along)
+        total = total + _chords(ellipses, width, source - away[:, None, None], bins - source)
+    return total / subrays
+
+
+def _chords(ellipses: np.ndarray, width: float, start: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Integrals along lines: where |start + s direction| is 1 in the ellipse's own frame, a quadratic equation in s."""
+    total, length = 0.0, np.linalg.norm(direction, axis=0)
+    for value, a, b, x0, y0, tilt in ellipses * np.array([1, *[width / 2] * 4, 1]):
+        c, s = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+        p, q = start[0] - x0, start[1] - y0
+        p, q = (p * c + q * s) / a, (q * c - p * s) / b
+        u, v = (direction[0] * c + direction[1] * s) / a, (direction[1] * c - direction[0] * s) / b
+        square, cross = u**2 + v**2, p * v - q * u
+        total = total + value * length * 2 * np.sqrt(np.maximum(square - cross**2, 0.0)) / square
+    return total
+
+
 def relative_error(found: np.ndarray, truth: np.ndarray) -> float:
     """|found - truth| / |truth|."""
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))

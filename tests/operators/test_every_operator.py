@@ -63,6 +63,12 @@ FACTORY_CASES = {
     "ct few wide bins": ("ct", dict(shape=(8, 8), angles=9, detectors=5, detector_spacing_mm=2.5)),
     "ct many narrow bins": ("ct", dict(shape=(6, 6), angles=4, spacing_mm=2.0, detector_spacing_mm=0.6)),
     "ct off centre": ("ct", dict(shape=(8, 8), angles=5, detectors=9, centre=(4, 3), detector_centre=3.5)),
+    # Few bins: opposite rays measure almost the same, which no single precision tells apart.
+    "fan even": ("ct_fan", dict(shape=(8, 8), angles=5, source_mm=20.0, detector_mm=35.0, detectors=8)),
+    "fan curved wide": ("ct_fan", dict(shape=(5, 8), angles=[0.1, 1.3, 2.9, 4.0], source_mm=9.0, detector_mm=9.0,
+                                       detector="curved", detectors=7, spacing_mm=0.7)),
+    "fan off centre": ("ct_fan", dict(shape=(9, 7), angles=4, source_mm=30.0, detector_mm=50.0, detectors=6,
+                                      detector_spacing_mm=2.5, centre=(4, 2.5), detector_centre=2.3)),
     "mri one coil": ("mri", dict(shape=(6, 7), acceleration=2, center_fraction=0.2)),
     "mri points": ("mri", dict(shape=(7, 6), acceleration=1.5, kind="poisson")),
     "mri real": ("mri", dict(shape=(6, 7), acceleration=2, image="real", seed=1)),
