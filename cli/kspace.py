@@ -10,7 +10,7 @@ import numpy as np
 from cli import spec
 from cli.errors import INPUT, refusing, usage
 from cli.images import chosen
-from cli.measure import Task
+from cli.measure import AUTO, ESTIMATED, STATED, Task
 from cli.run_record import Run
 from data.kspace import read_kspace
 
@@ -33,7 +33,7 @@ def from_kspace(path: Path, noise: str | None, flags: KspaceFlags, items: str | 
     import torch
 
     import recon
-    from operators import Gaussian, low_resolution_coils, mri, to_channels
+    from operators import Gaussian, mri, to_channels
     from operators.calibration import brightness, calibration_fraction, outer_noise
 
     found = read_kspace(path, flags.axes)
@@ -44,22 +44,38 @@ def from_kspace(path: Path, noise: str | None, flags: KspaceFlags, items: str | 
     kspace, mask = found.kspace[wanted[0]], found.mask
     with refusing("E-GEOMETRY", "k-space cannot be used", f"{path}:/kspace", INPUT):
         if found.coils is None:
-            share = calibration_fraction(mask)
-            maps = low_resolution_coils(kspace * mask, share)
-            size = " x ".join(str(round(share * n)) for n in mask.shape)
-            run.note(f"coil maps are estimated from the {size} points in the middle of k-space (low resolution)")
+            maps = estimated(kspace * mask, calibration_fraction(mask), run)
         else:
             maps = found.coils[wanted[0]]
         factor = scale(flags.scale, brightness(kspace, mask))
-        level = outer_noise(kspace, mask) if noise in (None, "auto") else spec.sigma(noise, float(np.abs(kspace).max()))
+        level = outer_noise(kspace, mask) if noise in (None, AUTO) else spec.sigma(noise, float(np.abs(kspace).max()))
         operator = mri(mask.shape, mask=mask, coils=maps, image="real")
     y = factor * to_channels(torch.from_numpy(kspace.astype(np.complex64)))[None, None]
     run.note(f"k-space is multiplied by {factor:.6g}: the image is about 0 .. 1" if flags.scale in (None, "auto")
              else f"k-space is multiplied by {factor:.6g}")  # fmt: skip
-    if noise in (None, "auto"):
+    if noise in (None, AUTO):
         run.note(f"noise {factor * level:.4g} (scaled), estimated at the edge of k-space")
     run.begin(scale=factor, noise_level=factor * level, coils=len(kspace))
-    return Task(recon.Measurement(operator, y.float(), Gaussian(factor * level)), None, "[0,1]")
+    known = ESTIMATED if noise in (None, AUTO) else STATED
+    return Task(recon.Measurement(operator, y.float(), Gaussian(factor * level)), None, "[0,1]", known=known)
+
+
+def estimated(kspace: np.ndarray, share: float, run: Run) -> np.ndarray:
+    """Coil maps (C, H, W) from the middle of k-space, by ESPIRiT where that is large enough; the image's phase in them.
+
+    Args:
+        kspace: (C, H, W), zeros where not sampled.
+        share: of both axes, around which all is sampled.
+    """
+    from operators.coils import KERNEL, estimate_coils, low_resolution_coils, with_image_phase
+
+    width = round(share * min(kspace.shape[1:]))
+    if len(kspace) > 1 and width >= KERNEL + 2:
+        run.note(f"coil maps are estimated from the {width} x {width} points in the middle of k-space (ESPIRiT)")
+        return with_image_phase(estimate_coils(kspace, share, crop=0.0), kspace)
+    size = " x ".join(str(round(share * n)) for n in kspace.shape[1:])
+    run.note(f"coil maps are estimated from the {size} points in the middle of k-space (low resolution)")
+    return with_image_phase(low_resolution_coils(kspace, share), kspace)
 
 
 def scale(text: str | None, bright: float) -> float:

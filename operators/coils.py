@@ -1,9 +1,10 @@
 """Coil maps from the fully sampled centre of k-space.
 
-`estimate_coils` is ESPIRiT, as the library sigpy has it. `low_resolution_coils` needs no library: it divides the
-coils' blurred images by the root of their sum of squares, which is cruder where the image is dark. The data
-leave one phase for each pixel open, between image and maps: here the maps take the smooth part of it. With them
-the image is nearly real and not negative, so that mri(..., image="real") takes a prior of magnitudes.
+`estimate_coils` is ESPIRiT: of the library sigpy where it is installed, else of `operators.espirit`.
+`low_resolution_coils` divides the coils' blurred images by the root of their sum of squares, which is cruder where the
+image is dark, but takes a smaller centre. The data leave one phase for each pixel open, between image and maps: here
+the maps take the smooth part of it, as far as the centre shows it; `with_image_phase` takes it from all samples. With
+it the image is nearly real and not negative, so that mri(..., image="real") takes a prior of magnitudes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from operators.checks import complex_array, fault, finite_float
+from operators.espirit import eigen_maps
 from operators.masks import centre
 
 KERNEL = 6  # width of ESPIRiT's kernels in k-space
@@ -22,7 +24,7 @@ KERNEL = 6  # width of ESPIRiT's kernels in k-space
 def estimate_coils(
     kspace: np.ndarray | Tensor, center_fraction: float = 0.08, crop: float = 0.9
 ) -> np.ndarray:
-    """Coil maps by ESPIRiT, through sigpy.
+    """Coil maps by ESPIRiT.
 
     Args:
         kspace: (C, H, W) complex, the origin at (H // 2, W // 2), zeros where not sampled.
@@ -35,7 +37,6 @@ def estimate_coils(
 
     Raises:
         ValueError: kspace is of another shape, its centre is not fully sampled or too small.
-        ImportError: sigpy is not installed.
 
     Reference: Uecker et al., "ESPIRiT, an eigenvalue approach to autocalibrating parallel MRI: where SENSE meets
         GRAPPA", 2014.
@@ -48,15 +49,39 @@ def estimate_coils(
         raise fault("center_fraction", f"{center_fraction:g}, {width} points", f"at least {KERNEL + 2} points",
                     f"give center_fraction={enough:.2g} or more, or use low_resolution_coils")
     block = _calibration(kspace, tuple(width / n for n in kspace.shape[1:]))
-    try:  # by name, because it is optional: only this function needs it
+    try:  # by name, because it is optional
         sigpy = importlib.import_module("sigpy.mri.app")
-    except ImportError as error:
-        raise ImportError("estimate_coils: got no module sigpy; expected it installed; "
-                          "run pip install 'recon[mri]', or use low_resolution_coils") from error
-    maps = sigpy.EspiritCalib(kspace, calib_width=width, kernel_width=KERNEL, crop=crop, show_pbar=False).run()
-    maps = np.where(np.isfinite(maps), maps, 0.0)  # sigpy gives the first coil phase zero, also where it sees nothing
+    except ImportError:
+        maps, eigenvalue = eigen_maps(kspace[:, *block], kspace.shape[1:], KERNEL)
+        maps = np.where(eigenvalue >= crop, maps, 0.0)
+    else:
+        maps = sigpy.EspiritCalib(kspace, calib_width=width, kernel_width=KERNEL, crop=crop, show_pbar=False).run()
+        maps = np.where(np.isfinite(maps), maps, 0.0)  # sigpy's phase is the first coil's, also where that sees nothing
     image = (maps.conj() * _blurred(kspace, block)).sum(axis=0)
     return maps * np.exp(1j * np.angle(image))
+
+
+def with_image_phase(maps: np.ndarray, kspace: np.ndarray | Tensor, radius: float = 0.15) -> np.ndarray:
+    """The maps with the smooth phase of the image in place of their own: the image is nearly real with them.
+
+    The image is sum_c conj(S_c) x_c, x_c the coils' images from all samples, under a Hann window in k-space. The
+    centre alone shows less of its phase. Incoherent sampling (random, Poisson disc) leaves that phase as it is; an
+    equispaced one folds the image, and with it the phase.
+
+    Args:
+        maps: (C, H, W) complex.
+        kspace: (C, H, W) complex, the origin at (H // 2, W // 2), zeros where not sampled.
+        radius: Of the window, as a share of min(H, W); larger ones let noise into the phase.
+
+    Returns:
+        (C, H, W) complex128, of the magnitude of `maps`.
+    """
+    kspace, share = _checked(kspace), finite_float("radius", radius, low=0.0, above=True)
+    image = (maps.conj() * _image(kspace)).sum(axis=0)
+    steps = np.hypot(*np.meshgrid(*(np.arange(n) - n // 2 for n in image.shape), indexing="ij"))
+    window = np.cos(np.pi / 2 * np.minimum(steps / (share * min(image.shape)), 1.0)) ** 2
+    spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image), norm="ortho"))
+    return maps * np.exp(1j * np.angle(_image(spectrum * window)))
 
 
 def low_resolution_coils(kspace: np.ndarray | Tensor, center_fraction: float = 0.08) -> np.ndarray:
@@ -87,7 +112,13 @@ def _blurred(kspace: np.ndarray, block: tuple[slice, slice]) -> np.ndarray:
     windows = [np.hanning(part.stop - part.start + 2)[1:-1] for part in block]
     low = np.zeros_like(kspace)
     low[:, *block] = kspace[:, *block] * np.outer(*windows)
-    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(low, axes=(1, 2)), norm="ortho"), axes=(1, 2))
+    return _image(low)
+
+
+def _image(kspace: np.ndarray) -> np.ndarray:
+    """The centred orthonormal inverse transform over the last two axes."""
+    axes = (-2, -1)
+    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes=axes), norm="ortho"), axes=axes)
 
 
 def _checked(kspace: np.ndarray | Tensor) -> np.ndarray:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from ellipses import SHEPP_LOGAN, image
 
-from operators import estimate_coils, low_resolution_coils, mri, to_channels
+from operators import estimate_coils, low_resolution_coils, mri, sampling_mask, to_channels
+from operators.coils import with_image_phase
+from operators.espirit import eigen_maps, projection
 
 SIZE, COILS = 64, 4
 
@@ -63,8 +67,12 @@ def test_only_the_centre_is_looked_at(scan):
     np.testing.assert_array_equal(low_resolution_coils(torch.from_numpy(cut), 0.2), low_resolution_coils(cut, 0.2))
 
 
-def test_espirit_maps_are_near_the_true_ones_and_take_the_phase(scan):
-    pytest.importorskip("sigpy.mri", reason="sigpy is optional")
+@pytest.mark.parametrize("library", [False, True], ids=["own", "sigpy"])
+def test_espirit_maps_are_near_the_true_ones_and_take_the_phase(library, scan, monkeypatch):
+    if library:
+        pytest.importorskip("sigpy.mri", reason="sigpy is optional")
+    else:
+        monkeypatch.setitem(sys.modules, "sigpy.mri.app", None)
     phantom, maps, kspace = scan
     found = estimate_coils(kspace, 24 / 64)
     seen = np.linalg.norm(found, axis=0) > 0
@@ -75,10 +83,49 @@ def test_espirit_maps_are_near_the_true_ones_and_take_the_phase(scan):
     assert np.linalg.norm(combined.imag) < 0.05 * np.linalg.norm(combined.real)
 
 
-def test_without_sigpy_the_error_says_what_to_install(scan, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "sigpy.mri.app", None)
-    with pytest.raises(ImportError, match=r"recon\[mri\].*low_resolution_coils"):
-        estimate_coils(scan[2], 0.2)
+def test_the_transform_of_the_patches_correlations_is_the_sum_over_patches():
+    rng = np.random.default_rng(0)
+    V = rng.standard_normal((5, 3, 4, 4)) + 1j * rng.standard_normal((5, 3, 4, 4))
+    shape = (9, 12)
+    rows, columns = (np.exp(2j * np.pi * np.outer(np.arange(n) - n // 2, np.arange(4)) / n) for n in shape)
+    at = np.einsum("nckl,yk,xl->nyxc", V, rows, columns)
+    direct = np.einsum("nyxc,nyxd->yxcd", at, at.conj()) / 16
+    np.testing.assert_allclose(projection(V, shape), direct, atol=1e-12)
+
+
+def test_maps_of_few_harmonics_are_kept_by_the_projection():
+    """Maps whose spectra are 3 x 3 points are found exactly, with eigenvalue 1, from k-space without noise."""
+    rng = np.random.default_rng(1)
+    n, coils = 32, 3
+    spectra = np.zeros((coils, n, n), complex)
+    spectra[:, 15:18, 15:18] = rng.standard_normal((coils, 3, 3)) + 1j * rng.standard_normal((coils, 3, 3))
+    maps = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(spectra, axes=(1, 2)), norm="forward"), axes=(1, 2))
+    image = np.zeros((n, n))
+    image[8:24, 10:20] = rng.random((16, 10))
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(maps * image, axes=(1, 2))), axes=(1, 2))
+    found, eigenvalue = eigen_maps(kspace, (n, n), kernel=6, threshold=1e-10)
+    inside = image > 0
+    assert agreement(found, maps / np.linalg.norm(maps, axis=0), inside).min() > 1 - 1e-9
+    np.testing.assert_allclose(eigenvalue[inside], 1.0, atol=1e-9)
+    assert eigenvalue.max() < 1 + 1e-9
+
+
+def test_the_phase_of_the_image_goes_into_the_maps(scan):
+    """A phase with a ripple that the calibration block is too small to show."""
+    phantom, maps, _ = scan
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    image = phantom * np.exp(1j * (2.0 * np.sin(2 * np.pi * 3 * x) + y))
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(maps * image, axes=(1, 2)), norm="ortho"), axes=(1, 2))
+    kspace *= sampling_mask((SIZE, SIZE), 2, 0.2, kind="poisson", seed=0)
+    before = low_resolution_coils(kspace, 0.12)
+    after = with_image_phase(before, kspace, 0.3)
+    np.testing.assert_allclose(np.abs(after), np.abs(before), atol=1e-12)
+
+    def imaginary(S):
+        combined = (S.conj() * maps * image).sum(axis=0)
+        return np.linalg.norm(combined.imag) / np.linalg.norm(combined)
+
+    assert imaginary(before) > 0.3 > 0.2 > imaginary(after)
 
 
 @pytest.mark.parametrize("estimate", [estimate_coils, low_resolution_coils])
