@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cli.errors import split
-from cli.measure import Task
+from cli.measure import ASSUMED, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +129,7 @@ def of_data(task: Task, prior: Prior) -> Judged | None:
     model = task.measurement.noise
     if not isinstance(model, Gaussian) or len(torch.as_tensor(model.sigma).unique()) > 1:
         return Judged(what, why_not="its noise is not normal and the same everywhere")
-    noise = 0.0 if task.assumed else float(torch.as_tensor(model.sigma).max())
+    noise = 0.0 if task.known == ASSUMED else float(torch.as_tensor(model.sigma).max())
     return of_images(task.crop(task.measurement.y[:MOST_ITEMS]), prior, what, noise)
 
 

@@ -249,7 +249,8 @@ def estimated(y: Tensor, operator: LinearOperator, model: str, run: Run) -> floa
     run.note(f"noise level {found.sigma:.4g}, estimated from the data")
     if found.doubtful:
         run.note(
-            f"this noise level is doubtful, rather too high: estimates differ by {100 * (found.disagreement - 1):.0f} %; "
+            f"this noise level is doubtful, rather too high: estimates differ by "
+            f"{100 * (found.disagreement - 1):.0f} %; "
             "there may be detail everywhere. State the level if you know it (--noise)"
         )
     return found.sigma

@@ -79,8 +79,9 @@ def image(
 def spread(
     name: str, title: str, values: np.ndarray, largest: float, unit: str = "", caption: str = ""
 ) -> Picture:
-    """A map that begins at zero; its scale ends at its largest value, at `largest` if that is less."""
-    return Picture(name, title, values, 0.0, min(float(values.max()) or 1.0, largest), HEAT, unit, caption)
+    """A map that begins at zero; its scale ends where one in 500 pixels is above, at `largest` if that is less."""
+    end = float(np.quantile(values, 1 - 1 / 500)) or float(values.max()) or 1.0
+    return Picture(name, title, values, 0.0, min(end, largest), HEAT, unit, caption)
 
 
 def full_range(values: np.ndarray) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from cli.errors import USAGE, refusing, usage
 from cli.likeness import Likeness
 from cli.measure import Task
 from cli.progress import bar
+from cli.provenance import Supplied, supplied
 from cli.scores import LEVEL
 from cli.verdict import Fit
 from data.rules import event_labels
@@ -64,6 +65,7 @@ class Result:
         std, width: (B, C, H, W) of the samples and of their interval; None also for a single sample.
         nfe, backpropagations: network calls per sample, and gradients through them.
         likeness: whether data and samples are like the prior's images.
+        supplied: what the data do not fix.
     """
 
     method: str
@@ -77,6 +79,7 @@ class Result:
     nfe: int = 0
     backpropagations: int = 0
     likeness: Likeness | None = None
+    supplied: Supplied | None = None
 
 
 def choose_device(name: str | None) -> str:
@@ -128,6 +131,7 @@ def posterior(task: Task, prior: Prior, plan: Plan, told: dict[str, Any]) -> Res
         drawn.nfe,
         drawn.backpropagations,
         likeness.of_result(task, drawn.samples, prior),
+        supplied(task, drawn.samples, plan.device),
     )
 
 
@@ -140,11 +144,15 @@ def fits(task: Task, images: Tensor, of_samples: bool) -> list[Fit]:
     """For each item how images (S, B, C, H, W) fit its data: by their mean chi-square and their largest residual."""
     import torch
 
+    from recon.posterior import fitted_degrees
+
     m = task.measurement
     images = images.to(m.y)
     sizes = torch.stack([m.residual(x).abs() for x in images], 1)  # (B, S, ...)
-    scaled = sizes if m.noiseless else torch.stack([m.deviations(x).abs() for x in images], 1)
-    averages = None if m.noiseless else torch.stack([m.chi_square(x) for x in images]).mean(0).tolist()
+    signed = sizes if m.noiseless else torch.stack([m.deviations(x) for x in images], 1)
+    scaled, several = signed.abs(), of_samples and len(images) > 1 and not m.noiseless
+    fitted = fitted_degrees(signed.transpose(0, 1)).tolist() if several else [None] * len(sizes)
+    averages = None if m.noiseless else (scaled.square().flatten(2).sum(2) / m.count).mean(1).tolist()
     seen = m.y if m.operator.measured is None else m.y[..., m.operator.measured.expand(m.operator.out_shape)]
     found = []
     for k, values in enumerate(seen):
@@ -157,7 +165,8 @@ def fits(task: Task, images: Tensor, of_samples: bool) -> list[Fit]:
             place=named(task, place[-len(m.operator.out_shape) :]),
             count=m.count,
             of_samples=of_samples,
-            assumed=task.assumed,
+            known=task.known,
+            fitted=fitted[k],
         ))  # fmt: skip
     return found
 

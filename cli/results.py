@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 import data
 from cli import likeness, pictures, report, showing
-from cli.measure import Task
+from cli.measure import STATED, Task
 from cli.pictures import Picture
 from cli.restore import Result
 from cli.run_record import Run, save
@@ -20,6 +20,7 @@ from cli.verdict import BAD, GOOD, Verdict, judge
 from data.checks import RANGES
 
 Scores = dict[str, dict[str, Any]]
+NULL = ("Std that data do not fix", "on the scale of the std")
 WIDTH = f"Width of {PERCENT} % interval"
 SHOWN_ITEMS, SHOWN_SAMPLES, OVERVIEW = 4, 8, 7
 
@@ -120,6 +121,11 @@ def item_pictures(
             pictures.spread(prefix + key, title, values[item], done.data_range, unit, count)
             for key, (title, values) in maps.items()
         ]
+    if result.supplied is not None and result.supplied.std is not None:
+        std = next(picture for picture in shown if picture.name == f"{prefix}std")
+        title, caption = NULL
+        values = result.supplied.std[item]
+        shown.append(replace(std, name=f"{prefix}null_std", title=title, values=values, caption=caption))
     draws = [] if result.samples is None else result.samples[:SHOWN_SAMPLES, item]
     samples = [
         pictures.image(f"{prefix}sample_{k}", f"Sample {k}", draw, done.scale, unit)
@@ -136,11 +142,20 @@ def facts(done: Finished, item: int, measured: dict[str, float] | None) -> list[
         cost = f"{result.nfe} network calls and {result.backpropagations} backpropagations each"
         cost += f", {result.seconds:.1f} s in all"
         rows.append(("samples", f"{len(result.samples)}, {cost}"))
-    if result.chi_square is not None:
-        rows.append(("residual chi-square of the estimate", f"{result.chi_square[item]:.2f}"))
     own = result.fits[item]
+    if own.of_samples and own.chi_square is not None:
+        band = f"{own.band[0]:.2f} .. {own.band[1]:.2f} by chance if all is right{', outside' if own.outside else ''}"
+        rows.append(("residual chi-square of the samples", f"{own.chi_square:.2f} ({band})"))
+    if result.chi_square is not None:
+        expected = expected_chi_square(result, item)
+        text = f"{result.chi_square[item]:.2f}"
+        if expected is not None:
+            text += f" ({expected:.2f} expected: it fits the noise of about {own.fitted:.0f} of {own.count} data)"
+        rows.append(("residual chi-square of the estimate", text))
     relative = "" if own.peak is None else f"{own.peak:.1f} times the noise, "
     rows.append(("largest residual", f"{relative}{100 * own.misfit:.2g} % of the data's range ({own.place})"))
+    if result.supplied is not None:
+        rows.append(("supplied by the prior", result.supplied.text(item)))
     if result.likeness is not None:
         rows.append(("likeness to the prior's images", result.likeness.text(item)))
     if measured:
@@ -150,6 +165,12 @@ def facts(done: Finished, item: int, measured: dict[str, float] | None) -> list[
             share = f"{100 * measured[COVERAGE]:.1f} % of the pixels ({SCATTER})"
             rows.append((f"truth inside the {PERCENT} % interval", share))
     return rows
+
+
+def expected_chi_square(result: Result, item: int) -> float | None:
+    """What the chi-square of the mean of right samples is on average; None where it is not known."""
+    own = result.fits[item]
+    return None if own.fitted is None else 1 - (1 - 1 / len(result.samples)) * own.fitted / own.count
 
 
 def describe(task: Task) -> str:
@@ -165,7 +186,7 @@ def describe(task: Task) -> str:
 
 def noise(task: Task) -> str:
     """The noise level, the largest where there are several, and whether anyone stated it."""
-    return noise_words(task.measurement.noise) + (" (assumed)" if task.assumed else "")
+    return noise_words(task.measurement.noise) + ("" if task.known == STATED else f" ({task.known})")
 
 
 def sections(done: Finished, judged: Scores, run: Run) -> list[report.Section]:
@@ -195,14 +216,15 @@ def publish(
         parts += sections(done, judged, run)
         files.append(f"{done.name}/result.h5".lstrip("/"))
         data.write_result(
-            folder / files[-1], result.estimate, result.estimate, result.std, result.samples, attributes(done)
-        )
+            folder / files[-1], result.estimate, result.estimate, result.std, result.samples, attributes(done),
+            null_std=None if result.supplied is None else result.supplied.std,
+        )  # fmt: skip
         if done.stored:
             files.append(f"{done.name}/measurement.h5".lstrip("/"))
             data.write_measurement(folder / files[-1], **done.stored)
         outcomes[done.name or "result"] = outcome(done, judged)
     figures = [part.pictures + part.samples for part in parts]
-    rows = [[p for p in row if not p.name.endswith("std")][:OVERVIEW] for row in figures]
+    rows = [[p for p in row if not p.name.removesuffix("null_std").endswith("std")][:OVERVIEW] for row in figures]
     pictures.overview(folder / "overview.png", [part.label for part in parts], rows)
     drawn = [picture for row in figures for picture in row]
     names = ["report.html", "overview.png", *files, "run.json", *(f"{picture.name}.png" for picture in drawn)]
@@ -225,8 +247,11 @@ def outcome(done: Finished, judged: Scores) -> dict[str, Any]:
         "noise": noise(done.task),
         "chi_square": result.chi_square,
         "chi_square_of_samples": [fit.chi_square for fit in result.fits if fit.of_samples],
+        "chi_square_expected": [expected_chi_square(result, item) for item in range(len(result.fits))],
+        "chi_square_band": [fit.band if fit.of_samples else None for fit in result.fits],
         "largest_residual": [{"share": fit.misfit, "sigmas": fit.peak, "place": fit.place} for fit in result.fits],
         "verdict": [verdict.word for verdict in done.verdicts],
+        **({} if result.supplied is None else {"supplied_by_the_prior": result.supplied.record()}),
         **({} if result.likeness is None else {"likeness": result.likeness.record()}),
         "scores": judged,
     }

@@ -1,12 +1,12 @@
 """Whether a result explains its data: one word and one sentence for each item.
 
-A noise level is seldom known better than to a fifth, and approximate samplers err as much: residuals within a factor
-of 1.2 of the noise are good, more where chance asks for it (three standard deviations of chi-square, sqrt(2 / m) each
-for m data). Beyond 1.5, chi-square 2.25, noise of that size explains them no longer. A level that nobody stated, the
-rounding of a picture, is right to a factor of 2 at best. Chi-square is an average, which a small structure that was
-measured but not drawn hardly moves; so no single residual may exceed what one in a thousand such data sets would show,
-sqrt(2 ln(1000 m)) standard deviations, by more than that factor. Data without noise have to be met: 1 % of their range
-is what an eye would pass over.
+A noise level is seldom known better than to a fifth, and approximate samplers err as much: residuals within a factor of
+1.2 of the noise are good, more where chance asks for it (the band that holds the chi-square of m data in 99.73 % of all
+cases, about 1 -+ 3 sqrt(2 / m)). Beyond 1.5, chi-square 2.25, noise of that size explains them no longer. A level that
+nobody stated, the rounding of a picture, is right to a factor of 2 at best. Chi-square is an average, which a small
+structure that was measured but not drawn hardly moves; so no single residual may exceed what one in a thousand such
+data sets would show, sqrt(2 ln(1000 m)) standard deviations, by more than that factor. Data without noise have to be
+met: 1 % of their range is what an eye would pass over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from math import log, sqrt
 
 GOOD, ODD, BAD = "good", "odd", "bad"
-STATED, ASSUMED = (1.2, 1.5), (2.0, 4.0)  # factors between residuals and noise that end "good" and begin "bad"
+CLOSE, ROUGH = (1.2, 1.5), (2.0, 4.0)  # factors between residuals and noise that end "good" and begin "bad"
+FACTORS = {"stated": CLOSE, "estimated": CLOSE, "assumed": ROUGH}  # by how the noise level is known
 MET, MISSED = 0.01, 0.1  # the same for data without noise, in shares of their range
 LABELS = {GOOD: "fits the data", ODD: "odd fit to the data", BAD: "does not fit the data"}
 
@@ -32,7 +33,8 @@ class Fit:
         count: how many data there are.
         of_samples: whether these are the residuals of posterior samples. Truth and samples are exchangeable under the
             posterior, so their chi-square is 1 on average; a best estimate's is lower by the share of noise it fits.
-        assumed: whether nobody stated the noise level.
+        known: how the noise level is known: stated, estimated or assumed.
+        fitted: degrees of freedom of the data that the samples spend on them; None where there are no such samples.
     """
 
     chi_square: float | None
@@ -41,7 +43,21 @@ class Fit:
     place: str
     count: int
     of_samples: bool
-    assumed: bool
+    known: str
+    fitted: float | None = None
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Where the chi-square of right samples lies by chance."""
+        from recon.posterior import chi_square_band
+
+        return chi_square_band(self.count)
+
+    @property
+    def outside(self) -> bool:
+        """Whether the chi-square of samples is not there."""
+        low, high = self.band
+        return self.of_samples and self.chi_square is not None and not low <= self.chi_square <= high
 
 
 @dataclass(frozen=True)
@@ -76,20 +92,21 @@ def without_noise(fit: Fit) -> Verdict:
 
 def with_noise(fit: Fit, chi_square: float, peak: float) -> Verdict:
     """The verdict on data with noise, by chi-square and by the largest residual."""
-    near, far = ASSUMED if fit.assumed else STATED
-    chance = sqrt(2 / fit.count)
-    level = "assumed noise" if fit.assumed else "stated noise"
+    near, far = FACTORS[fit.known]
+    chance, (lowest, highest) = sqrt(2 / fit.count), fit.band
+    level = f"{fit.known} noise"
     whose = "samples" if fit.of_samples else "estimate"
     found = f"The residuals of the {whose} are {compared(chi_square)} the {level} (chi-square {chi_square:.3g}, " + (
         f"by chance 1 ± {chance:.2f})" if fit.of_samples else "1 or less is right: an estimate fits part of the noise)"
     )
-    if chi_square > max(far**2, 1 + 3 * chance):
+    if chi_square > max(far**2, highest):
         return Verdict(BAD, f"{found}: the result does not explain the data. {reasons(fit)} Do not rely on it.")
-    if chi_square > max(near**2, 1 + 3 * chance):
+    if chi_square > max(near**2, highest):
         return Verdict(ODD, f"{found}. {reasons(fit)}")
-    if fit.of_samples and not fit.assumed and chi_square < min(near**-2, 1 - 3 * chance):
-        closer = "closer to the data than the noise allows. The noise may be smaller than stated, or the method fits it"
-        return Verdict(ODD, f"{found}: {closer}; the interval map is then too narrow.")
+    if fit.of_samples and fit.known != "assumed" and chi_square < min(near**-2, lowest):
+        why = f"The noise may be smaller than {fit.known}, or the method fits it"
+        text = f"{found}: closer to the data than the noise allows. {why}; the interval map is then too narrow."
+        return Verdict(ODD, text)
     if peak > near * sqrt(2 * log(1000 * fit.count)):
         far_off = f"some data are missed by up to {peak:.0f} times the {level}, {largest(fit)}"
         lost = "What was measured there may have been drawn away: compare the samples with the data."
@@ -113,9 +130,11 @@ def compared(chi_square: float) -> str:
 
 def reasons(fit: Fit) -> str:
     """Why residuals may be larger than the noise."""
-    noise = "noise of the picture may be more than its rounding (state it: --noise)" if fit.assumed else (
-        "noise may be larger than stated"
-    )
+    noise = {
+        "assumed": "noise of the picture may be more than its rounding (state it: --noise)",
+        "estimated": "noise may be larger than estimated (state it: --noise)",
+        "stated": "noise may be larger than stated",
+    }[fit.known]
     own = "the image is unlike those of the prior, the sampler took too few --steps" if fit.of_samples else (
         "the method does not aim to fit the data so closely"
     )

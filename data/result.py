@@ -19,13 +19,17 @@ NAME = "result.h5"  # of the file in the folder of a reconstruction
 
 @dataclass(frozen=True)
 class ResultFile:
-    """`reconstruction`, `mean` (B, C, H, W); `std` (B, C, H, W) and `samples` (S, B, C, H, W) or None."""
+    """`reconstruction`, `mean` (B, C, H, W); `std`, `null_std` (B, C, H, W) and `samples` (S, B, C, H, W) or None.
+
+    `null_std` is the standard deviation over the samples of what the data do not fix.
+    """
 
     reconstruction: np.ndarray
     mean: np.ndarray
     std: np.ndarray | None = None
     samples: np.ndarray | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
+    null_std: np.ndarray | None = None
 
 
 def result_files(path: str | os.PathLike[str]) -> dict[str, Path]:
@@ -49,6 +53,7 @@ def write_result(
     std: np.ndarray | None = None,
     samples: np.ndarray | None = None,
     attrs: dict[str, Any] | None = None,
+    null_std: np.ndarray | None = None,
 ) -> None:
     """Writes a result file that `read_result` reads back bit for bit; it replaces one that exists.
 
@@ -58,7 +63,7 @@ def write_result(
     Raises:
         ValueError: shapes that differ, or NaN: that is never written as a result.
     """
-    arrays = {"reconstruction": reconstruction, "mean": mean, "std": std, "samples": samples}
+    arrays = {"reconstruction": reconstruction, "mean": mean, "std": std, "samples": samples, "null_std": null_std}
     for name, array in arrays.items():
         if array is None:
             continue
@@ -96,7 +101,7 @@ def read_result(path: str | os.PathLike[str], max_elements: int = hdf5.MAX_ELEME
             raise hdf5.wrong_layout(file, "recon result")
         arrays = {
             name: hdf5.dataset(file, name, max_elements)[()] if name in file else None
-            for name in ("reconstruction", "mean", "std", "samples")
+            for name in ("reconstruction", "mean", "std", "samples", "null_std")
         }
         try:
             attrs = read_tree(file["attributes"]) if "attributes" in file else {}

@@ -15,6 +15,7 @@ from recon.density import Density, decode, dequantised, encode, log_density, log
 from recon.export import export_diffusers
 from recon.foreign import load_diffusers
 from recon.likelihood import Measurement
+from recon.nullspace import null_space
 from recon.posterior import Posterior
 from recon.presets import METHODS
 from recon.prior import Prior, ScorePrior, Units
@@ -63,6 +64,7 @@ __all__ = [
     "log_density_bound",
     "measure_band",
     "metrics",
+    "null_space",
     "reconstruct",
     "sample",
     "sample_prior",

@@ -16,8 +16,45 @@ from functools import cached_property
 from math import sqrt
 
 import torch
+from scipy.stats import chi2
 from scipy.stats import t as student_t
 from torch import Tensor
+
+BAND = 0.9973  # of three standard deviations, were chi-square normal
+
+
+def chi_square_band(count: int, level: float = BAND) -> tuple[float, float]:
+    """Where chi-square over `count` data lies with probability `level` if operator, noise and posterior are right.
+
+    A sample is then as good an image as the truth, whose chi-square is that of `count` real degrees of freedom; so the
+    band is that of a sample, and of the average over samples, which varies less.
+
+    Args:
+        count: how many real data there are.
+        level: in (0, 1).
+
+    Returns:
+        Lower and upper end of chi-square / count, about 1 -+ 3 sqrt(2 / count).
+    """
+    low, high = chi2.ppf(((1 - level) / 2, (1 + level) / 2), count)
+    return float(low / count), float(high / count)
+
+
+def fitted_degrees(deviations: Tensor) -> Tensor:
+    """How many of the data's degrees of freedom a posterior spends on them: their variance over the samples, summed.
+
+    tr(A C A^H) / sigma_y^2 for the posterior covariance C and white noise. The mean of S samples fits noise to that
+    extent: chi-square of a right one is 1 - (1 - 1/S) fitted / count on average, and that of the samples 1.
+
+    Args:
+        deviations: (S, B, ...) residuals of samples over the noise, see `Measurement.deviations`; S >= 2.
+
+    Returns:
+        (B,) float64.
+    """
+    if len(deviations) < 2:
+        raise ValueError(f"got {len(deviations)} sample; expected at least 2, spread needs pairs; draw more samples")
+    return deviations.double().var(0).flatten(1).sum(1)
 
 
 @dataclass(frozen=True, eq=False)

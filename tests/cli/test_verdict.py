@@ -14,7 +14,7 @@ from cli import pictures
 from cli.verdict import Fit, judge
 
 FIT = Fit(
-    chi_square=1.0, misfit=0.03, peak=3.0, place="row 1, column 2", count=4000, of_samples=True, assumed=False
+    chi_square=1.0, misfit=0.03, peak=3.0, place="row 1, column 2", count=4000, of_samples=True, known="stated"
 )
 
 
@@ -29,14 +29,15 @@ FIT = Fit(
         ({"chi_square": 0.6, "of_samples": False}, "good", "1 or less is right"),
         ({"chi_square": 1.45, "count": 30}, "good", "by chance 1 ± 0.26"),
         ({"chi_square": 0.6, "count": 30}, "good", "23 % smaller"),
-        ({"chi_square": 1.9, "count": 30}, "odd", "38 % larger"),
-        ({"chi_square": 3.9, "assumed": True}, "good", "assumed noise"),
-        ({"chi_square": 0.1, "assumed": True}, "good", "assumed noise"),
-        ({"chi_square": 5, "assumed": True}, "odd", "--noise"),
-        ({"chi_square": 17, "assumed": True}, "bad", "--noise"),
+        ({"chi_square": 1.9, "count": 30}, "good", "38 % larger"),
+        ({"chi_square": 2.1, "count": 30}, "odd", "45 % larger"),
+        ({"chi_square": 3.9, "known": "assumed"}, "good", "assumed noise"),
+        ({"chi_square": 0.1, "known": "assumed"}, "good", "assumed noise"),
+        ({"chi_square": 5, "known": "assumed"}, "odd", "--noise"),
+        ({"chi_square": 17, "known": "assumed"}, "bad", "--noise"),
         ({"peak": 6.5}, "good", ""),
         ({"peak": 8}, "odd", "up to 8 times the stated noise, 3 % of their range (row 1, column 2)"),
-        ({"peak": 8, "assumed": True}, "good", ""),
+        ({"peak": 8, "known": "assumed"}, "good", ""),
         ({"chi_square": None, "peak": None, "misfit": 0.009}, "good", "0.9 % of their range"),
         ({"chi_square": None, "peak": None, "misfit": 0.02}, "odd", "2 % of their range"),
         ({"chi_square": None, "peak": None, "misfit": 0.2}, "bad", "Do not rely on it"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from recon.posterior import Posterior
+from recon.posterior import Posterior, chi_square_band, fitted_degrees
 
 ITEMS, WIDTH = 200, 1000  # independent elements, so the Monte-Carlo error of a share is known
 
@@ -103,3 +103,28 @@ def test_wrong_shapes_and_numbers_are_refused():
         posterior.quantiles([5, 95])
     with pytest.raises(ValueError, match="sample and batch axes"):
         Posterior(torch.zeros(4, 4))
+
+
+@pytest.mark.parametrize("count", [5, 200])
+def test_chi_square_of_a_right_model_lies_in_its_band(count):
+    white = torch.randn(40000, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = chi_square_band(count, 0.9)
+    found = white.square().mean(1)
+    for share in ((found < low).double().mean(), (found > high).double().mean()):
+        assert share.item() == pytest.approx(0.05, abs=0.005)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_mean_fits_noise_to_the_degrees_that_its_samples_spend(count):
+    """Exact draws of N(0, 1) given y = x + n: variance 1/2 each, so half of the data's degrees are spent."""
+    generator = torch.Generator().manual_seed(1)
+    truth, noise = torch.randn(2, 300, 400, generator=generator, dtype=torch.float64)
+    y = truth + noise
+    samples = y / 2 + math.sqrt(0.5) * torch.randn(count, 300, 400, generator=generator, dtype=torch.float64)
+    fitted = fitted_degrees(y - samples)
+    assert fitted.mean().item() / 400 == pytest.approx(0.5, rel=0.01)
+    assert (y - samples).square().mean().item() == pytest.approx(1, rel=0.01)
+    expected = 1 - (1 - 1 / count) * fitted.mean().item() / 400
+    assert (y - samples.mean(0)).square().mean().item() == pytest.approx(expected, rel=0.01)
+    with pytest.raises(ValueError, match="at least 2"):
+        fitted_degrees(y[None])
