@@ -76,7 +76,7 @@ def test_solves_of_the_fourier_slice_projectors(scan, projector):
         torch.testing.assert_close(found[i].flatten(), expected, atol=1e-10 * float(expected.norm()), rtol=0)
     U, s, Vh = A.svd()
     # Singular values below the root of rounding are lost in A A^H.
-    torch.testing.assert_close((dense_matrix(U) * s) @ dense_matrix(Vh), M, atol=1e-8, rtol=0)
+    torch.testing.assert_close((dense_matrix(U) * s) @ dense_matrix(Vh), M, atol=3e-7 * float(s.max()), rtol=0)
 
 
 def test_a_file_from_before_there_was_a_choice_means_strips():
@@ -207,7 +207,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("projector, most", [("strip", 2.5), ("fourier", 1.0)])
+@pytest.mark.parametrize("projector, most", [("strip", 2.3), ("fourier", 1.0)])
 def test_memory_of_a_large_scan(projector, most):
     run = subprocess.run([sys.executable, "-c", SPENT, projector], capture_output=True, text=True, check=True)
     assert float(run.stdout) < most, "GiB"
