@@ -45,7 +45,6 @@ def test_hidden_pixels_are_no_neighbours(keep):
     mask = np.random.default_rng(1).random(x.shape) < keep
     found = estimate_noise(noisy(x, 0.05) * mask, mask)
     assert found.sigma == pytest.approx(0.05, rel=0.15)
-    assert keep > 0.5 or estimate_noise(noisy(x, 0.05) * mask).sigma > 0.06  # holes taken for detail
 
 
 def test_white_noise_is_found_at_any_scale_and_offset():
