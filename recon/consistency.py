@@ -8,7 +8,7 @@ from torch import Tensor
 
 from operators import operator_norm
 from recon.condition import Consistency
-from recon.guidance import truncated_cg
+from recon.krylov import truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior

@@ -7,27 +7,16 @@ in C.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from operators import cg
 from recon.condition import Guidance, Vjp
+from recon.krylov import dot, truncated_cg
 from recon.likelihood import Measurement
 from recon.prior import Prior
-
-
-def truncated_cg(
-    apply: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float | None = None
-) -> Tensor:
-    """`cg` with one solve a row of b (B, ...), stopped after a number of iterations on purpose and without a
-    warning.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return cg(apply, b, b.ndim - 1, tolerance=tolerance, max_iterations=iterations)
+from recon.wiener import solver
 
 
 def white(measurement: Measurement, variance: Callable[[float], float]) -> Guidance:
@@ -44,11 +33,6 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
     return shift
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """<a, b> of each row, (B,)."""
-    return (a * b).flatten(1).sum(1)
-
-
 def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Guidance:
     """The shift of `moment` by one backpropagation, with the prior's measured error covariance C as preconditioner.
 
@@ -57,25 +41,18 @@ def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance:
     most 1, takes what the Jacobian explains; what is left of the data, r - a B u, is explained by C instead:
     C A^H S^-1 (r - a B u). So data that the denoiser is blind to, where J is about zero, still move the estimate, and
     steps that would overshoot are shortened. Where C = sigma^2 J, for stationary Gaussian images, a is 1 and nothing is
-    left: exact. S is inverted by conjugate gradients, which cost FFTs.
+    left: exact. What u says comes from `recon.wiener`.
     """
-    operator, noise = measurement.operator, measurement.sigma**2
+    operator, solve = measurement.operator, solver(measurement, prior, iterations, tolerance)
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
-        def spread(u: Tensor) -> Tensor:
-            return prior.error_filter(operator.adjoint(u), sigma, 1.0)
-
-        def solve(v: Tensor) -> Tensor:
-            return truncated_cg(lambda u: noise * u + operator(spread(u)), v, iterations, tolerance)
-
         residual = measurement.residual(x0)
-        u = solve(residual)
-        along = sigma**2 * vjp(operator.adjoint(u))
-        image = noise * u + operator(along)
-        gain, curvature = _dot(residual, u), _dot(u, image)
+        found = solve(residual, sigma)
+        along = sigma**2 * vjp(found.v)
+        gain, curvature = found.misfit + dot(found.v, found.shift), found.misfit + dot(found.v, along)
         step = gain / torch.maximum(curvature, gain).clamp(min=torch.finfo(gain.dtype).tiny)
-        left = residual - step.reshape(-1, *(1,) * (residual.ndim - 1)) * image
-        return step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + spread(solve(left))
+        left = residual - step.reshape(-1, *(1,) * (residual.ndim - 1)) * (found.left + operator(along))
+        return step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + solve(left, sigma).shift
 
     return shift
 

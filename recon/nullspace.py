@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from operators import LinearOperator
-from recon.guidance import truncated_cg
+from recon.krylov import truncated_cg
 from recon.likelihood import Measurement
 
 TOLERANCE, ITERATIONS = 5e-3, 200  # of the iterative solve: a map needs no more

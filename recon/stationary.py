@@ -1,0 +1,77 @@
+"""The stationary operator nearest to another one: its response at each frequency, found by a few products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+PROBES = 2
+ALIKE = 1e-3  # probes of a stationary operator agree to rounding
+RINGS = 18
+
+
+def axes(x: Tensor) -> tuple[int, ...]:
+    """The axes of an event (B, *event) along which things may be stationary: the last two, or the only one."""
+    return tuple(range(max(1, x.ndim - 2) - x.ndim, 0))
+
+
+def transform(x: Tensor) -> Tensor:
+    """The orthonormal real FFT of (B, *event) over `axes`."""
+    return torch.fft.rfftn(x, dim=axes(x), norm="ortho")
+
+
+def back(spectrum: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `transform`, for an x of the shape of `like`."""
+    return torch.fft.irfftn(spectrum, s=[like.shape[axis] for axis in axes(like)], dim=axes(like), norm="ortho")
+
+
+@lru_cache(maxsize=32)
+def rings(sizes: tuple[int, ...]) -> Tensor:
+    """The ring of |f| that each frequency of `transform` belongs to, flattened; the constant is alone in ring 0."""
+    parts = [torch.fft.fftfreq(n, dtype=torch.float64) for n in sizes[:-1]]
+    parts.append(torch.fft.rfftfreq(sizes[-1], dtype=torch.float64))
+    radius = sum(part.square() for part in torch.meshgrid(*parts, indexing="ij")).sqrt().flatten()
+    edges = torch.logspace(math.log10(0.75 / max(sizes)), math.log10(0.72), RINGS - 1, dtype=torch.float64)
+    return torch.bucketize(radius, edges)
+
+
+def ringwise(values: Tensor, like: Tensor) -> Tensor:
+    """The mean of values (B, ..., frequencies) over the rings of |f|, in their shape."""
+    ring = rings(tuple(like.shape[axis] for axis in axes(like))).to(values.device)
+    flat = values.flatten(-len(axes(like)))
+    total = flat.new_zeros(*flat.shape[:-1], RINGS).index_add_(-1, ring, flat)
+    return (total / ring.bincount(minlength=RINGS).clamp(min=1))[..., ring].reshape(values.shape)
+
+
+def symbol(apply: Callable[[Tensor], Tensor], like: Tensor) -> tuple[Tensor, bool]:
+    """The response of the stationary operator nearest to a symmetric one, on the frequencies of `transform`.
+
+    It is diag(F A F^H), found by probes of flat spectrum: exact where the operator is stationary, else what two probes
+    agree on beyond the mean of their ring of |f|. Each row of `like` has an operator of its own and the same probes.
+
+    Args:
+        apply: a positive semidefinite map of (B, *event), row by row.
+        like: (B, *event), of the shape and type that `apply` takes.
+
+    Returns:
+        The response, at least 0, and whether the operator is stationary.
+
+    Reference: T. Chan, An optimal circulant preconditioner for Toeplitz systems, 1988, theorem 1.
+    """
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(PROBES):
+        phases = transform(torch.randn((1, *like.shape[1:]), generator=generator, dtype=torch.float64))
+        phases = phases / phases.abs()
+        probe = back(phases, like[:1]).to(like).expand_as(like)
+        found.append((transform(apply(probe)) * phases.to(like.device).conj()).real.to(like))
+    mean, noise = (found[0] + found[1]) / 2, (found[0] - found[1]).square() / 4
+    if bool(noise.max() <= ALIKE**2 * mean.square().max()):
+        return mean.clamp(min=0), True
+    smooth = ringwise(mean, like)
+    own, scatter = ringwise(noise, like), ringwise((mean - smooth).square(), like)
+    share = (1 - own / scatter.clamp(min=torch.finfo(own.dtype).tiny)).clamp(min=0)
+    return (smooth + share * (mean - smooth)).clamp(min=0), False
