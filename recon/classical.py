@@ -20,7 +20,7 @@ from operators import LinearOperator, operator_norm
 from operators import fbp as filtered_backprojection
 from recon.dataterm import Quadratic, Within
 from recon.likelihood import Measurement
-from recon.tv import least_variation
+from recon.tv import Map, least_variation
 
 NORM_MARGIN = 1.05  # power iterations come from below
 
@@ -107,10 +107,13 @@ def tv(
     else:
         data = Quadratic(y / norm, sigma)
     bound = -float("inf") if lowest is None else float(lowest)
+
+    def maps(chosen: Tensor) -> tuple[Map, Map]:
+        own = _linear(white.rows(chosen.tolist()))
+        return (lambda x: own(x) / norm), (lambda q: own.adjoint(q) / norm)
+
     with torch.no_grad():
-        solved = least_variation(
-            lambda x: A(x) / norm, lambda q: A.adjoint(q) / norm, data, strength, bound, tolerance, max_iterations
-        )
+        solved = least_variation(maps, data, strength, bound, tolerance, max_iterations)
     late = solved.gap > tolerance
     if bool(late.any()):
         warnings.warn(

@@ -37,6 +37,9 @@ STEP_BALANCE = 15.0  # dual over primal step, in units of weight |D| / max|x|; a
 CHECK_EVERY = 50  # iterations between two looks at the gap
 
 
+Map = Callable[[Tensor], Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class LeastVariation:
     """The minimiser x (B, C, H, W), its relative duality gap (B,), and the iterations taken."""
@@ -65,8 +68,7 @@ def total_variation(x: Tensor) -> Tensor:
 
 
 def least_variation(
-    forward: Callable[[Tensor], Tensor],
-    adjoint: Callable[[Tensor], Tensor],
+    maps: Callable[[Tensor], tuple[Map, Map]],
     data: DataTerm,
     weight: Tensor,
     lowest: float = -float("inf"),
@@ -76,8 +78,8 @@ def least_variation(
     """argmin over x of f(K x) + weight TV(x), x >= lowest, each item for itself.
 
     Args:
-        forward: K, a linear map of norm at most 1, (B, C, H, W) to the shape of data.b.
-        adjoint: its exact adjoint.
+        maps: for items numbered (b,), K, a linear map of norm at most 1, (b, C, H, W) to the shape of their data.b, and
+            its exact adjoint.
         data: f, the data term.
         weight: (B,) above zero.
         lowest: least value that x may take.
@@ -85,6 +87,8 @@ def least_variation(
             of its limit; float32 reaches about 1e-4.
         max_iterations: bound; an item that meets it keeps a larger gap, which the caller sees.
     """
+    active, iterations = torch.arange(len(weight), device=data.b.device), 0
+    forward, adjoint = maps(active)
     back = adjoint(data.b)
     step = total(back**2) / total(forward(back) ** 2)
     x = back * per_item(step.nan_to_num(0.0), back)  # steepest descent from zero: the scale of x
@@ -92,10 +96,9 @@ def least_variation(
     peak = x.abs().amax((1, 2, 3)).double()
     balance = STEP_BALANCE * weight * DIFFERENCES_NORM / torch.where(peak > 0, peak, 1.0)
     gap = torch.full_like(balance, float("inf"))
-    active, iterations = torch.arange(len(x), device=x.device), 0
     while len(active) and iterations < max_iterations:
         part = tuple(entry[active] for entry in state)
-        problem = _Problem(forward, adjoint, data.items(active), weight[active], balance[active], lowest)
+        problem = _Problem(*maps(active), data.items(active), weight[active], balance[active], lowest)
         for _ in range(CHECK_EVERY):
             part = problem.iterate(*part)
         iterations += CHECK_EVERY
@@ -110,8 +113,8 @@ def least_variation(
 class _Problem:
     """The items that are still being worked on."""
 
-    forward: Callable[[Tensor], Tensor]
-    adjoint: Callable[[Tensor], Tensor]
+    forward: Map
+    adjoint: Map
     data: DataTerm
     weight: Tensor
     balance: Tensor

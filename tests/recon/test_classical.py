@@ -160,6 +160,18 @@ def test_an_item_does_not_depend_on_its_batch_mates(weight):
         assert total_variation(each)[0] > total_variation(together)[0]
 
 
+@pytest.mark.parametrize("weight", [4.0, None])
+def test_items_of_noise_levels_of_their_own_do_not_depend_on_their_batch_mates(weight):
+    """Three items that are finished after different numbers of iterations, each with its own map of noise levels."""
+    m = measured("ct", 0.05, items=3)
+    levels = torch.rand(m.y.shape, generator=torch.Generator().manual_seed(1), dtype=m.y.dtype) + 0.5
+    levels = m.noise.sigma * levels * torch.tensor([0.5, 1.0, 2.0]).to(levels).reshape(3, 1, 1, 1)
+    together = tv(Measurement(m.operator, m.y, Gaussian(levels)), weight)
+    for k in range(3):
+        alone = tv(Measurement(m.operator, m.y[k : k + 1], Gaussian(levels[k : k + 1])), weight)
+        assert float((together[k] - alone[0]).abs().max()) < 5e-3 * float(alone.abs().max())
+
+
 def test_channels_are_regularised_one_by_one():
     m = measured("blur", items=2)
     joined = Measurement(m.operator, m.y.transpose(0, 1), m.noise)
