@@ -1,14 +1,15 @@
 """Bayes' rule for Gaussian images of the prior's error covariance C and linear data, by few products with A.
 
 For a residual r = y - A x0 the data have the covariance S = A C A^H + N, N = sigma_y^2. With u = S^-1 r the slope of
-their log-likelihood is v = A^H u, and the mean moves by C v. v solves
+their log-likelihood is v = A^H u, and the mean moves by C v. Two ways lead there by conjugate gradients:
 
-    v + G C v = A^H N^-1 r,   G = A^H N^-1 A,
+* data space, S u = r: quick where data are few and spread out (random masks, down-sampling), so that S is even;
+* image space, v + G C v = A^H N^-1 r with G = A^H N^-1 A, symmetric in the inner product <a, C b> and preconditioned by
+  (1 + K C)^-1, K being the stationary operator nearest to G: for stationary A^H A and C (blur, Cartesian MRI of one
+  coil) that is the solution; for CT, holes and data of differing noise eight iterations do what takes tens otherwise.
 
-which is symmetric in the inner product <a, C b>. Powers of images span many decades, so plain conjugate gradients, here
-or on S u = r, want tens of iterations. They are preconditioned by (1 + K C)^-1, K being the stationary operator nearest
-to G, at two FFTs. For stationary A^H A and C (blur, Cartesian MRI of one coil) that is the solution; for CT, masks and
-data of differing noise eight iterations leave an error well below the posterior's own spread.
+Both end at the least of <v, C v> + |r - A C v|^2 / N. Which is nearer to it after as many iterations as there are to be
+is tried on one residual drawn from the model.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recon.krylov import dot, weighted_cg
+from recon.jacobian import Weighted
+from recon.krylov import dot, truncated_cg, weighted_cg
 from recon.likelihood import Measurement
 from recon.prior import Prior
 from recon.stationary import back, symbol, transform
@@ -40,16 +42,58 @@ Solve = Callable[[Tensor, float], Solved]
 def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Solve:
     """(r, sigma) -> what r says where C is the prior's error covariance at level sigma; each row by itself.
 
-    Data without noise are given as much of it as rounding makes.
+    Data whose weights differ from row to row are always solved in image space: no row may decide for another.
 
     Args:
         measurement: linear, with noise of one level.
         prior: of the images.
         iterations: at most so many.
-        tolerance: a row stops at this estimate of its error, in standard deviations of the posterior.
+        tolerance: of the residual relative to the first in data space; of the error in standard deviations of the
+            posterior in image space.
+    """
+    ways = [way(measurement, prior, iterations, tolerance) for way in (image_space, data_space)]
+    if isinstance(measurement.operator, Weighted):
+        return ways[0]
+    operator, level, generator = measurement.operator, prior.data_std, torch.Generator().manual_seed(0)
+    like = measurement.y.new_zeros((1, *measurement.image_shape[1:]))
+    draws = [torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
+             for part in (like, measurement.y[:1])]  # fmt: skip
+    residual = operator(prior.error_filter(draws[0], level, 0.5)) + measurement.sigma * draws[1]
+    if operator.measured is not None:
+        residual = residual * operator.measured.to(residual)
+
+    def objective(solve: Solve) -> float:
+        found = solve(residual, level)
+        left = residual - operator(found.shift)
+        noise = max(measurement.sigma**2, tolerance**2 * float(residual.square().mean()))
+        return float(dot(found.v, found.shift) + dot(left, left) / noise)
+
+    return min(ways, key=objective)
+
+
+def data_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Solve:
+    """`solver` by conjugate gradients on S u = r."""
+    operator, noise = measurement.operator, measurement.sigma**2
+
+    def solve(residual: Tensor, sigma: float) -> Solved:
+        def marginal(u: Tensor) -> Tensor:
+            return noise * u + operator(prior.error_filter(operator.adjoint(u), sigma, 1.0))
+
+        u = truncated_cg(marginal, residual, iterations, tolerance)
+        v = operator.adjoint(u)
+        return Solved(v, prior.error_filter(v, sigma, 1.0), noise * u, noise * dot(u, u))
+
+    return solve
+
+
+def image_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Solve:
+    """`solver` by preconditioned conjugate gradients on v + G C v = A^H N^-1 r.
+
+    Data without noise are given as much of it as rounding makes.
     """
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)
-    response = symbol(lambda x: operator.adjoint(operator(x)), like)[0]
+    rows = like if isinstance(operator, Weighted) else like[:1]
+    response = symbol(lambda x: operator.adjoint(operator(x)), rows)[0]
     elements = like[0].numel() / measurement.y[0].numel()
 
     def solve(residual: Tensor, sigma: float) -> Solved:

@@ -9,7 +9,7 @@ from torch import Tensor
 import operators
 import recon
 from recon.stationary import symbol, transform
-from recon.wiener import solver
+from recon.wiener import data_space, image_space, solver
 
 SHAPE = (8, 6)
 TASKS = {
@@ -39,16 +39,17 @@ def problem(task: str, sigma: float, items: int = 3) -> tuple[recon.Measurement,
     return m, m.y
 
 
+@pytest.mark.parametrize("way", [image_space, data_space])
 @pytest.mark.parametrize("kind", ["stationary", "dense"])
 @pytest.mark.parametrize("task", TASKS)
-def test_it_solves_what_the_matrices_say(task, kind):
+def test_both_ways_solve_what_the_matrices_say(task, kind, way):
     m, r = problem(task, 0.1)
     prior, level = priors()[kind], 0.7
     units = torch.eye(48, dtype=torch.float64).reshape(48, 1, *SHAPE)
     A = m.operator(units).flatten(1).T
     C = prior.error_filter(units, level, 1.0).flatten(1).T
     u = torch.linalg.solve(A @ C @ A.T + 0.01 * torch.eye(len(A), dtype=A.dtype), r.flatten(1).T)
-    found = solver(m, prior, 1000, 1e-12)(r, level)
+    found = way(m, prior, 1000, 1e-12)(r, level)
     torch.testing.assert_close(found.v.flatten(1), (A.T @ u).T, rtol=0, atol=1e-8)
     torch.testing.assert_close(found.shift.flatten(1), (C @ A.T @ u).T, rtol=0, atol=1e-9)
     seen = m.operator.measured if m.operator.measured is not None else torch.ones(m.operator.out_shape)
@@ -57,10 +58,27 @@ def test_it_solves_what_the_matrices_say(task, kind):
     torch.testing.assert_close(found.misfit, 0.01 * u.square()[kept].sum(0), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("task", "parameters", "way"),
+    [
+        ("ct", {"angles": 23}, image_space), ("blur", {"std": 2.0}, image_space),
+        ("inpaint", {"box": (16, 16, 32, 32)}, image_space), ("downsample", {"factor": 4}, data_space),
+        ("hadamard", {"ratio": 0.25}, data_space),
+    ],
+)  # fmt: skip
+def test_the_way_that_is_nearer_after_eight_iterations_is_taken(task, parameters, way):
+    rows = torch.fft.fftfreq(64, dtype=torch.float64)
+    prior = recon.GaussianPrior(torch.zeros(1, 64, 64), 1e-3 / (1e-4 + rows[:, None] ** 2 + rows**2).float() ** 1.5)
+    A = operators.OPERATORS[task](shape=(64, 64), **parameters)
+    size = float(A(prior.sample(torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)))).std())
+    m = recon.Measurement(A, torch.zeros(2, 1, *A.out_shape), operators.Gaussian(0.02 * size))
+    assert solver(m, prior, 8, 1e-2).__qualname__.startswith(way.__name__)
+
+
 @pytest.mark.parametrize("level", [0.05, 5.0])
 def test_one_iteration_solves_what_is_stationary(level):
     m, r = problem("blur", 0.01)
-    once, whole = (solver(m, priors()["stationary"], n, 1e-12)(r, level).shift for n in (1, 500))
+    once, whole = (image_space(m, priors()["stationary"], n, 1e-12)(r, level).shift for n in (1, 500))
     torch.testing.assert_close(once, whole, rtol=0, atol=1e-9 * float(whole.abs().max()))
 
 
