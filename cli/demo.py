@@ -24,7 +24,7 @@ def demo(
     Example: recon demo -o out/
     """
     import data
-    from cli import catalogue, fit, measure, priors, restore, results, spec
+    from cli import catalogue, fit, measure, noises, priors, restore, results, spec
     from cli import output as out
     from cli.run_record import Run, show
 
@@ -42,7 +42,7 @@ def demo(
         finished = []
         for name, (title, operator, flags, rivals) in TASKS.items():
             task, stored = measure.simulated(
-                values, operator, spec.OperatorFlags(**flags), spec.NoiseFlags(NOISE), SEED, network.unit
+                values, operator, spec.OperatorFlags(**flags), noises.NoiseFlags(NOISE), SEED, network.unit
             )
             with run.clock(name):
                 result = restore.posterior(task, network, plan, {})

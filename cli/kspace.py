@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cli import spec
+from cli import noises
 from cli.errors import INPUT, refusing, usage
 from cli.images import chosen
 from cli.measure import AUTO, ESTIMATED, STATED, Task
@@ -48,7 +48,7 @@ def from_kspace(path: Path, noise: str | None, flags: KspaceFlags, items: str | 
         else:
             maps = found.coils[wanted[0]]
         factor = scale(flags.scale, brightness(kspace, mask))
-        level = outer_noise(kspace, mask) if noise in (None, AUTO) else spec.sigma(noise, float(np.abs(kspace).max()))
+        level = outer_noise(kspace, mask) if noise in (None, AUTO) else noises.sigma(noise, float(np.abs(kspace).max()))
         operator = mri(mask.shape, mask=mask, coils=maps, image="real")
     y = factor * to_channels(torch.from_numpy(kspace.astype(np.complex64)))[None, None]
     run.note(f"k-space is multiplied by {factor:.6g}: the image is about 0 .. 1" if flags.scale in (None, "auto")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import data
-from cli import catalogue, spec
+from cli import catalogue, noises, spec
 from cli.errors import INPUT, USAGE, refusing, usage
 from cli.images import Pictures, Selection, chosen, images
 from cli.run_record import Run
@@ -87,8 +87,8 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
     levels = {key: value for key, value in stored.noise.items() if key != "model"}
     model = stored.noise["model"]
     if noise is not None:
-        key = spec.level_of(model, path)
-        level = estimated(y, built, model, run) if noise == AUTO else spec.sigma(noise, float(y.abs().max()))
+        key = noises.level_of(model, path)
+        level = estimated(y, built, model, run) if noise == AUTO else noises.sigma(noise, float(y.abs().max()))
         levels = {key: level}
         run.note(f"noise level {level:g} from --noise replaces that of {path.name}")
     each = model != "correlated"  # whose factor has no items
@@ -122,7 +122,7 @@ def with_channel(images: Tensor, axes: int) -> Tensor:
 
 
 def simulated(
-    x: np.ndarray, operator: str, flags: spec.OperatorFlags, noise: spec.NoiseFlags, seed: int, unit: str
+    x: np.ndarray, operator: str, flags: spec.OperatorFlags, noise: noises.NoiseFlags, seed: int, unit: str
 ) -> tuple[Task, dict[str, Any]]:
     """Measures images (B, C, H, W): the task, and the arguments of `data.write_measurement` that keep it.
 
@@ -134,13 +134,13 @@ def simulated(
     from recon.noise import CounterNoise
 
     images = torch.from_numpy(x)
-    own, of_noise = spec.split(flags, noise.model)
+    own, of_noise = noises.split(flags, noise.model)
     built = spec.build(operator, own, x.shape[-2:], seed)
     refuse_channels(x, built)
     clean = built(images)
     # the largest value of k-space is the sum of the image, far above all others: its noise is compared with the image
     largest = images if operator == "mri" else clean
-    model = spec.noise(noise, of_noise, float(largest.abs().max()))
+    model = noises.noise(noise, of_noise, float(largest.abs().max()))
     draw = CounterNoise(seed, range(len(x)), [MEASUREMENT] * len(x))
     with refusing("E-RANGE", "such data cannot be", f"--noise-model {noise.model}", INPUT):
         y = model.sample(clean, *(draw(clean) for _ in range(model.draws)))
@@ -149,7 +149,7 @@ def simulated(
     stored = {
         "y": y.numpy(),
         "operator": built.spec,
-        "noise": spec.stored_noise(model),
+        "noise": noises.stored_noise(model),
         "x": x,
         "unit": unit,
         "attrs": {"seed": seed},
@@ -228,7 +228,7 @@ def from_image(
     elif noise is None:
         level, known = rounding(pictures, path, run), ASSUMED
     else:
-        level, known = spec.sigma(noise, float(y.abs().max())), STATED
+        level, known = noises.sigma(noise, float(y.abs().max())), STATED
     with refusing("E-USAGE", "noise level cannot be used", "--noise", USAGE):
         return Task(recon.Measurement(built, y, Gaussian(level)), None, pictures.unit, known=known)
 

@@ -11,11 +11,12 @@ import numpy as np
 import data
 from cli import likeness, pictures, report, showing
 from cli.measure import STATED, Task
+from cli.noises import noise_words
 from cli.pictures import Picture
 from cli.restore import Result
 from cli.run_record import Run, save
 from cli.scores import COVERAGE, PERCENT, SCATTER, scores
-from cli.spec import PICTURES, noise_words
+from cli.spec import PICTURES
 from cli.verdict import BAD, GOOD, Verdict, judge
 from data.checks import RANGES
 

@@ -29,15 +29,15 @@ def simulate(
     Example: recon simulate slice.png --operator ct --angles 60 --noise 1% -o scan.h5
     """
     import data
-    from cli import measure, spec
+    from cli import measure, noises, spec
     from cli import output as out
     from cli.config import refuse_idle
     from cli.images import Selection, images
     from cli.run_record import Run, show
 
     flags = spec.OperatorFlags(angles, detectors, keep, mask, box, std, kernel, motion, boundary, factor, set)
-    if noise_model in spec.WITHOUT_LEVEL:
-        refuse_idle(context, ["noise"], spec.WITHOUT_LEVEL[noise_model])
+    if noise_model in noises.WITHOUT_LEVEL:
+        refuse_idle(context, ["noise"], noises.WITHOUT_LEVEL[noise_model])
     run = Run("simulate", {
         "image": image, "operator": spec.named(operator), **flags.given(), "noise": noise,
         "noise_model": noise_model, "photons": photons, "seed": seed,
@@ -46,10 +46,10 @@ def simulate(
     run.begin()
     found = images(image, Selection(items, subset, to_gray, max_pixels), run)
     values = found.values
-    noises = spec.NoiseFlags(noise, noise_model, photons)
-    task, stored = measure.simulated(values, operator, flags, noises, seed, found.unit)
+    as_typed = noises.NoiseFlags(noise, noise_model, photons)
+    task, stored = measure.simulated(values, operator, flags, as_typed, seed, found.unit)
     y, model = stored["y"], task.measurement.noise
-    said = f"standard deviation {model.sigma:.6g} ({noise})" if noise_model is None else spec.noise_words(model)
+    said = f"standard deviation {model.sigma:.6g} ({noise})" if noise_model is None else noises.noise_words(model)
     run.note(f"noise {said}; y lies in {y.min():.4g} .. {y.max():.4g}")
     data.write_measurement(output, **{**stored, "x": None if no_truth else values})
     record = run.record(output=output, items=len(values), image=values.shape[1:], y=y.shape[1:], noise=stored["noise"])
