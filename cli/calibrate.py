@@ -157,6 +157,5 @@ def counted(found: Calibration) -> str:
 
 
 def spans(estimates: list[Estimate]) -> np.ndarray:
-    """Half-widths of error bars, (2, N); none of too few items."""
-    found = np.array([(e.value - e.low, e.high - e.value) for e in estimates]).T
-    return np.nan_to_num(found)
+    """Half-widths of error bars, (2, N); NaN, which draws none, for too few items."""
+    return np.array([(e.value - e.low, e.high - e.value) for e in estimates]).T

@@ -38,6 +38,7 @@ level; the error is that of the posterior covariance on a Gaussian vector of 4 u
 
 def write(folder: Path) -> list[Path]:
     """Writes the page and a picture for each operator; files of these names are replaced."""
+    data.output_folder(folder, overwrite=(folder / PAGE).is_file())
     folder.mkdir(parents=True, exist_ok=True)
     tasks = {name: example(name) for name in catalogue.OPERATORS}
     made = [draw(name, task, folder / f"{name}.png") for name, task in tasks.items()]

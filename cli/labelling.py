@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,14 @@ def asked(label: str | None, weight: float, guide: Path | None, prior: Prior) ->
             flag = "--classifier" if guide is not None else "--label-weight"
             raise usage("nothing to guide to", flag, "no --label", "a label with it", "--label NAME")
         return {}
+    if not math.isfinite(weight):
+        raise usage("no weight", "--label-weight", weight, "a finite number", "--label-weight 2")
     guiding = None if guide is None else classifier(guide)
+    if guiding is not None and not math.isclose(guiding.data_std, prior.data_std, rel_tol=1e-3):
+        raise usage("the classifier is of another prior", f"--classifier {guide}",
+                    f"it reads images of standard deviation {guiding.data_std:.4g}",
+                    f"{prior.data_std:.4g}, as those of the prior {prior.name!r}",
+                    "the prior that it was trained with, or another classifier")  # fmt: skip
     count = prior.classes if guiding is None else guiding.classes
     if not count:
         raise usage("the prior knows no labels", f"--label {label}", f"prior {prior.name!r} was trained without",
@@ -47,5 +55,5 @@ def place(label: str, names: list[str]) -> int:
         return names.index(label)
     if label.isdecimal() and int(label) < len(names):
         return int(label)
-    fix = nearest(label, names) + "choose one of these"
+    fix = ("" if label.isdecimal() else nearest(label, names)) + "choose one of these"
     raise usage("no such class", f"--label {label}", label, ", ".join(names), fix)

@@ -65,7 +65,9 @@ Config = Annotated[
 
 Label = Annotated[str | None, typer.Option(help="What the picture shows: a class of the prior, name or number.")]
 LabelWeight = Annotated[float, typer.Option(help="How strongly; 1 is Bayes' rule, others cost a second network call.")]
-Classifier = Annotated[Path | None, typer.Option(help="Take the label from this classifier file instead of the prior.")]
+Classifier = Annotated[
+    Path | None, typer.Option(help="Take the label from this classifier, a file or digits-32, in place of the prior.")
+]
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder, new or empty.", rich_help_panel=OUTPUT)]
 OutputFile = Annotated[

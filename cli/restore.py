@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,19 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cli import likeness, methods
-from cli.errors import USAGE, refusing, usage
+from cli.errors import RESOURCES, USAGE, refusing, usage
 from cli.likeness import Likeness
 from cli.measure import Task
 from cli.progress import bar
 from cli.provenance import Supplied, supplied
 from cli.scores import LEVEL
 from cli.verdict import Fit
+from data.errors import InputRefused
 from data.rules import event_labels
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from recon import Prior
+
+
+COPIES = 6  # of the samples: as drawn and as stored, their residuals, what the data fix, the sorted ones
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,7 @@ def posterior(task: Task, prior: Prior, plan: Plan, told: dict[str, Any]) -> Res
     """Draws from the posterior and their statistics; `told` is what `cli.labelling` makes of a label."""
     import recon
 
+    refuse_many(plan.samples, task.measurement.image_shape)
     wrong = refusing("E-METHOD", "these settings cannot work", f"--method {plan.method}", USAGE)
     with bar("sampling") as progress, wrong:
         drawn = recon.reconstruct(task.measurement, prior, **asdict(plan), **told, progress=progress)
@@ -133,6 +140,16 @@ def posterior(task: Task, prior: Prior, plan: Plan, told: dict[str, Any]) -> Res
         likeness.of_result(task, drawn.samples, prior),
         supplied(task, drawn.samples, plan.device),
     )
+
+
+def refuse_many(samples: int, shape: tuple[int, ...]) -> None:
+    """Refuses more samples of images (B, C, H, W) than the memory holds, with what is computed of them."""
+    needed = COPIES * samples * math.prod(shape) * 4
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > room:
+        raise InputRefused("E-MEMORY", "not enough memory", f"--samples {samples}", f"{needed / 2**30:.3g} GiB needed",
+                           f"at most {room / 2**30:.3g} GiB, which this machine has",
+                           "fewer --samples, or fewer --items at a time", exit_code=RESOURCES)  # fmt: skip
 
 
 def array(task: Task, images: Tensor) -> np.ndarray:

@@ -160,6 +160,7 @@ def example(name: str) -> str:
     return " ".join(flag(key, value) for key, value in needs)
 
 
+MOST_ANGLES = 100_000
 FORMS = ("angles", "mask", "box", "motion", "kernel")  # parameters with a form of their own on the command line
 
 
@@ -183,7 +184,7 @@ def angles(text: str) -> int | np.ndarray:
     *ends, last = text.split(":")
     try:
         count, (start, stop) = int(last), [float(end) for end in ends] or (0.0, 180.0)
-        fits = count > 0 and start != stop and max(abs(start), abs(stop), abs(stop - start)) <= 360
+        fits = 0 < count <= MOST_ANGLES and start != stop and max(abs(start), abs(stop), abs(stop - start)) <= 360
     except ValueError:
         fits = False
     if not fits:
@@ -191,7 +192,7 @@ def angles(text: str) -> int | np.ndarray:
             "angles not understood",
             "--angles",
             text,
-            "a count over a half turn, or START:STOP:COUNT in degrees, at most one turn from START to STOP",
+            f"a count over a half turn, at most {MOST_ANGLES}, or START:STOP:COUNT in degrees, at most one turn long",
             "--angles 60, or --angles 0:120:40",
         )
     return np.deg2rad(np.linspace(start, stop, count, endpoint=False)) if ends else count

@@ -29,7 +29,7 @@ def output_folder(
     Args:
         overwrite: results in it may be replaced (other files stay).
         resume: it holds an earlier run that goes on; None for results of which no run can go on.
-        inputs: files and folders that are read; none of them may be the output.
+        inputs: files and folders that are read; none of them may be the output, or lie in what is replaced.
         needed_bytes: room that the results will take.
 
     Raises:
@@ -37,7 +37,10 @@ def output_folder(
             when it is read-only; E-DISK (exit 5) when the disk is too small.
     """
     path = Path(path)
+    inputs = list(inputs)
     refuse_inputs(path, inputs)
+    if overwrite:
+        refuse_held(path, inputs)
     if path.exists() and not path.is_dir():
         raise refused("the output is a file", path, "a file", "a folder", "choose another -o")
     filled = path.is_dir() and any(path.iterdir())
@@ -134,10 +137,18 @@ def refuse_inputs(path: Path, inputs: Iterable[PathLike]) -> None:
             )
 
 
+def refuse_held(path: Path, inputs: Iterable[PathLike]) -> None:
+    """Refuses to replace what is in a folder that holds an input: a result might be of its name."""
+    for source in map(Path, inputs):
+        if source.resolve().is_relative_to(path.resolve()):
+            raise refused("the output folder holds the input", path, f"{source}, which is read",
+                          "another folder", "choose another -o, or leave out --overwrite")  # fmt: skip
+
+
 def refuse_closed(path: Path, needed_bytes: int) -> None:
     """Refuses a place that cannot be written or has too little room."""
     place = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-    folder = place.parent if place.is_file() else place
+    folder = place.parent if place == path.absolute() and place.is_file() else place
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise closed(path, f"{folder} cannot be written")
     free = shutil.disk_usage(folder).free

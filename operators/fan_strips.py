@@ -64,7 +64,8 @@ def _view(geometry: FanBeam, angle: float) -> tuple[np.ndarray, np.ndarray, np.n
         columns.append(pixel[hit])
         weights.append((share[hit] - below[hit]) * density[hit])
         below = share
-    return tuple(np.concatenate(parts) for parts in (rows, columns, weights))
+    empty = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))
+    return tuple(np.concatenate([none, *parts]) for none, parts in zip(empty, (rows, columns, weights), strict=True))
 
 
 def _shadows(geometry: FanBeam, angle: float) -> tuple[np.ndarray, np.ndarray]:

@@ -35,6 +35,11 @@ class SparseMatrix(LinearOperator):
 
     def __init__(self, matrix: scipy.sparse.csr_matrix, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
         super().__init__(in_shape, out_shape)
+        if not matrix.nnz:
+            raise ValueError(
+                f"got a matrix of {matrix.shape[0]} x {matrix.shape[1]} zeros; expected data that see the image; "
+                "check the geometry: centres, offsets and detectors"
+            )
         for name, half in (("forward", matrix.tocsr()), ("adjoint", matrix.T.tocsr())):
             self.register_buffer(f"{name}_rows", torch.from_numpy(half.indptr.astype(np.int32, copy=False)), False)
             columns = half.indices.astype(np.int32, copy=False)

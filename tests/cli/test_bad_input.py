@@ -441,6 +441,10 @@ def test_20_disk_too_small(refused, scan, picture, tiny, monkeypatch):
     refused(5, "simulate", picture, *MASKED, "-o", "m.h5")
 
 
+def test_20_more_samples_than_memory(refused, scan, tiny):
+    assert "fewer --samples" in refused(5, "reconstruct", scan, "--prior", tiny, "--samples", 10**9, "-o", "out")
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc on this system")
 def test_20_a_place_that_takes_no_file(refused, picture, monkeypatch):
     refused(5, "simulate", picture, *MASKED, "-o", "/proc/m.h5")

@@ -70,7 +70,26 @@ def test_a_classifier_file_can_tell_it(recon_command, kinds, tmp_path):
     other = recon_command(*words[:-1], kinds, "--label", 1, "-o", "no")
     assert other.code == 3
     assert "no classifier" in other.err
+    stranger = recon.Classifier(guide.network, 2, 2 * guide.data_std, guide.header)
+    recon.save_classifier(tmp_path / "far.safetensors", stranger)
+    far = recon_command(*words[:-1], "far.safetensors", "--label", 1, "-o", "no")
+    assert far.code == 2
+    assert "of another prior" in far.err
+    without = recon_command(*words, "--label", 1, "--label-weight", "nan", "-o", "no")
+    assert without.code == 2
+    assert "--label-weight 2" in without.err
     assert not (tmp_path / "no").exists()
+
+
+def test_the_bundled_classifier_guides_a_reconstruction_through_attention(recon_command, tmp_path):
+    """Guidance differentiates the classifier's pull once more, which the fast kernels of attention do not know."""
+    digit = np.zeros((32, 32), np.float32)
+    digit[6:26, 15:18] = 1
+    data.write_image(tmp_path / "one.png", digit[None], 0.0, 1.0)
+    words = ["reconstruct", "one.png", "--operator", "inpaint", "--box", "16,0,16,32", "--noise", 0.05, "--steps", 2]
+    found = recon_command(*words, "--samples", 1, "--prior", "digits-32", "--classifier", "digits-32", "--label", 1,
+                          "-o", "out")  # fmt: skip
+    assert found.code == 0, found.err
 
 
 @pytest.mark.parametrize(

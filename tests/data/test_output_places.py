@@ -111,3 +111,22 @@ def test_the_disk_fills_while_writing(tmp_path, refuses, number, code):
         temporary.write_text("half")
         raise OSError(number, os.strerror(number))
     assert [p.name for p in tmp_path.iterdir()] == ["r.txt"] and (tmp_path / "r.txt").read_text() == "old"
+
+
+def test_a_folder_that_holds_an_input_is_not_overwritten(tmp_path, refuses):
+    """A result could be of the input's name, or the record of an earlier run could list it as one to go."""
+    (tmp_path / "d").mkdir()
+    source = tmp_path / "d" / "mean.png"
+    source.touch()
+    with refuses("E-OUTPUT", 2, "holds the input", "another -o"):
+        data.output_folder(tmp_path / "d", overwrite=True, inputs=[source])
+    assert data.output_folder(tmp_path / "d", overwrite=True, inputs=[tmp_path / "x.png"]) == tmp_path / "d"
+    assert data.output_folder(tmp_path / "d", resume=True, inputs=[source]) == tmp_path / "d"
+
+
+def test_nothing_is_made_below_a_file(tmp_path, refuses):
+    (tmp_path / "slice.png").touch()
+    with refuses("E-OUTPUT", 5, "slice.png"):
+        data.output_folder(tmp_path / "slice.png" / "out")
+    with refuses("E-OUTPUT", 5, "slice.png"):
+        data.output_file(tmp_path / "slice.png" / "out.h5")

@@ -223,3 +223,9 @@ def test_large_scans_hold_float32_weights():
     assert A.matrix.forward_values.dtype == torch.float32 and A.matrix.forward_columns.dtype == torch.int32
     x = torch.rand(64, 64, dtype=torch.float64)
     torch.testing.assert_close(A(x.float()).double(), A(x), atol=1e-6 * float(A(x).max()), rtol=0)
+
+
+def test_a_geometry_that_misses_the_image_is_refused():
+    for name, more in (("ct", {}), ("ct_fan", {"source_mm": 500.0, "detector_mm": 900.0})):
+        with pytest.raises(ValueError, match="expected data that see the image"):
+            OPERATORS[name](shape=(8, 8), angles=5, detector_centre=1000.0, **more)
