@@ -111,7 +111,10 @@ def with_noise(fit: Fit, chi_square: float, peak: float) -> Verdict:
         far_off = f"some data are missed by up to {peak:.0f} times the {level}, {largest(fit)}"
         lost = "What was measured there may have been drawn away: compare the samples with the data."
         return Verdict(ODD, f"{found}, but {far_off}. {lost}")
-    return Verdict(GOOD, f"{found}: to within that, the data are explained.")
+    if not fit.outside:
+        return Verdict(GOOD, f"{found}: to within that, the data are explained.")
+    known = f"no more than such a level is uncertain (a factor of {near:g})" if fit.known != "assumed" else "no misfit"
+    return Verdict(GOOD, f"{found}: beyond chance, but {known}; the data are explained.")
 
 
 def largest(fit: Fit) -> str:
