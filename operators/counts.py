@@ -141,10 +141,15 @@ class TransmissionCT:
         return counted(y + variance, rate + variance)
 
     def local(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """By the Fisher information rate^2 / (rate + electronic^2), of variances of at least 0.5."""
+        """By the Fisher information rate^2 / (rate + electronic^2), of variances of at least 0.5, where it is not
+        below the slope: rays that are expected to be dark and are not say little of how far off they are, and steps of
+        slope over information would be as long as the counts differ; so they are 1 at most, a factor e in the counts.
+        """
         rate, _, variance = self._shifted(y, clean)
         spread = (rate + variance).clamp(min=LEAST_COUNT).sqrt()
-        return rate / spread, -(y - rate) / spread
+        slope = -rate * (y - rate) / spread.square()
+        root = torch.maximum(rate / spread, slope.abs().sqrt())
+        return root, slope / root.clamp(min=torch.finfo(root.dtype).tiny)
 
     def _shifted(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The rate, and the counts and the variance that electronic noise adds to it, by the shifted approximation."""

@@ -52,7 +52,7 @@ def no_less_likely(measurement: Measurement, x0: Tensor, shift: Tensor) -> Tenso
     """
     least, axes = measurement.log_likelihood(x0), (1,) * (x0.ndim - 1)
     for _ in range(HALVINGS):
-        worse = measurement.log_likelihood(x0 + shift) < least
+        worse = ~(measurement.log_likelihood(x0 + shift) >= least)  # also where it overflows
         if not bool(worse.any()):
             break
         shift = torch.where(worse.reshape(-1, *axes), shift / 2, shift)

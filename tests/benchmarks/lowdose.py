@@ -3,12 +3,11 @@
     python -m tests.benchmarks.lowdose --data ct_body_hu_256.h5 -o lowdose.jsonl [--pictures FOLDER]
     python -m tests.benchmarks.lowdose --table lowdose.jsonl
 
-60 parallel views over a half turn, bins as wide as a pixel (each slice has its own spacing, 1.2 to 1.9 mm), counts
+60 parallel views over a half turn, bins as wide as a pixel (each slice has its own spacing, 1.1 to 1.4 mm), counts
 Poisson(I0 exp(-line integral)) + normal read-out noise of 3 counts, water of 0.0193 per mm (70 keV, NIST). Filtered
 backprojection and total variation work on log(I0 / counts), the latter weighted by each bin's own noise; window and
 weight are those of highest PSNR on a training slice; total variation stops after 400 iterations. PSNR is over
--1000 .. 1000 HU (range 2000), values beyond set to its ends. Counts differ by orders of magnitude between bins, so the
-solves of `spectral` need more than their 8 iterations: --iterations.
+-1000 .. 1000 HU (range 2000), values beyond set to its ends.
 
 The prior `ct-chest-256` holds pictures of 0 .. 1, not HU. The modes of their grey values, 38, 42, 196 and 220 of 255,
 are those of the body CT's, -1024, -1000, -105 and 45 HU, in a window of -1250 .. 250 HU: HU = 1500 value - 1250 within
