@@ -22,6 +22,7 @@ from cli.run_record import Run
 from cli.sketches import Sketches
 from cli.training import multiple, units
 from cli.values import in_range, stated
+from cli.watching import past_its_best
 from recon.checkpoint import read_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,6 +202,12 @@ def test_pictures_take_little_of_the_time_between_saves(tmp_path, tiny, run):
     (tmp_path / "log.jsonl").write_text('{"step": 50, "loss": 1.5, "skipped": false}\n{"step": 1')
     unhurried = Sketches(tmp_path, np.zeros((1, 20, 24), np.float32), 10.0, run)
     assert [p.name for p in unhurried(prior, entry)] == ["loss.png", "denoising.png", "samples.png"] and not run.notes
+
+
+def test_a_prior_that_was_better_before_is_told_of():
+    assert past_its_best({10: 0.8, 20: 0.5, 30: 0.6, 40: 0.52}) == ""
+    told = past_its_best({10: 0.8, 20: 0.5, 30: 0.6})
+    assert "ended at 0.6 and was 0.5 at step 20" in told and "--steps 20" in told
 
 
 def test_tensorboard_is_written_and_named_where_it_is_missing(recon_command, tmp_path, monkeypatch):
