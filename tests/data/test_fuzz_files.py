@@ -131,7 +131,7 @@ VALUES = st.recursive(
         st.sampled_from(["shape", "angles", "mask", "detectors", "$dataset"]), VALUES, max_size=4
     ),
     name=st.sampled_from(["ct", "inpaint", "blur", ""]),
-    sigma=st.floats() | st.text(max_size=3),
+    sigma=st.floats() | st.text(st.characters(exclude_characters="\0"), max_size=3),  # HDF5 ends texts there
     shape=st.lists(st.integers(0, 4), max_size=4),
 )
 def test_measurements_of_odd_content(tmp_path, parameters, name, sigma, shape):

@@ -11,7 +11,10 @@ import torch
 from operators import OPERATORS, Dense, FromFunctions, Operator, check, mri
 from operators.kspace import CentredFourier
 
-ARGUMENTS = {"inpaint": dict(keep=0.5), "blur": dict(std=1.0), "ct": dict(angles=3), "downsample": dict(factor=2)}
+ARGUMENTS = {
+    "inpaint": dict(keep=0.5), "blur": dict(std=1.0), "ct": dict(angles=3), "downsample": dict(factor=2),
+    "ct_fan": dict(angles=3, source_mm=20.0, detector_mm=35.0),
+}  # fmt: skip
 BLUR = OPERATORS["blur"](shape=(6, 8), kernel=np.arange(12.0).reshape(3, 4))
 SCAN = OPERATORS["ct"](shape=(6, 6), angles=3, centre=(2, 2))
 KSPACE = mri(shape=(6, 5), mask=np.arange(30).reshape(6, 5) % 3 > 0)

@@ -83,6 +83,7 @@ def test_refusals(arguments, message):
 @pytest.mark.parametrize("shape", [(8,), (8, 6, 1), (0, 6), (8.5, 6), 8, "ab"])
 @pytest.mark.parametrize("name", FACTORIES)
 def test_every_factory_wants_height_and_width(name, shape):
-    rest = {"inpaint": dict(keep=0.5), "blur": dict(std=1.0), "ct": dict(angles=3)}.get(name, {})
+    fan = dict(angles=3, source_mm=20.0, detector_mm=35.0)
+    rest = {"inpaint": dict(keep=0.5), "blur": dict(std=1.0), "ct": dict(angles=3), "ct_fan": fan}.get(name, {})
     with pytest.raises(ValueError, match="shape: got"):
         FACTORIES[name](shape=shape, **rest)
