@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse
-import torch
 from torch import Tensor
 
 from operators.fan_geometry import FanBeam, fan_beam
 from operators.fan_strips import fan_strip_matrix
-from operators.parallel import ParallelBeamTransform
 from operators.sparse import SparseMatrix
 from operators.strips import StripTransform
 from operators.symmetry import HALF_TURN, IDENTITY, Folding, folding
@@ -36,13 +34,7 @@ class FanBeamTransform(StripTransform):
         size = geometry.angles_rad.size * geometry.detectors
         exact = size <= EXACT_GRAM_SIZE
         unit_data = SparseMatrix(scipy.sparse.identity(size, format="csr"), (size,), (size,)) if exact else None
-        ParallelBeamTransform.__init__(self, geometry, [unit_data] if exact else [])
-        fold = turned_views(geometry)
-        self.margins, self.symmetries, self.grid = fold.margins, fold.symmetries, fold.geometry.shape
-        matrix = fan_strip_matrix(fold.geometry, np.float64 if exact else np.float32)
-        self.matrix = SparseMatrix(matrix, self.grid, (fold.geometry.angles_rad.size, geometry.detectors))
-        self.register_buffer("angle", torch.from_numpy(fold.angle), persistent=False)
-        self.register_buffer("symmetry", torch.from_numpy(fold.symmetry), persistent=False)
+        super().__init__(geometry, [unit_data] if exact else [], turned_views(geometry), fan_strip_matrix)
 
 
 def turned_views(geometry: FanBeam) -> Folding:

@@ -10,6 +10,7 @@ Reference: Lo, "Strip and line path integrals with a square pixel matrix", 1988.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse
@@ -21,7 +22,7 @@ from operators.checks import fault
 from operators.geometry import ParallelBeam
 from operators.parallel import ParallelBeamTransform
 from operators.sparse import Matched, SparseMatrix
-from operators.symmetry import folding, moved, moved_back
+from operators.symmetry import Folding, folding, moved, moved_back
 
 COLUMNS = 64  # images moved by symmetries that one product takes: what is more no longer fits the caches
 
@@ -37,14 +38,19 @@ class StripTransform(ParallelBeamTransform):
     Args:
         geometry: Where the rays run.
         bases: As for `ParallelBeamTransform`; where there are any, the weights are float64, else float32.
+        fold: Which views repeat others; by default those that the symmetries of the grid allow.
+        weights: The matrix of a folded geometry, in a dtype; by default that of parallel strips.
     """
 
-    def __init__(self, geometry: ParallelBeam, bases: list[SparseMatrix]) -> None:
+    def __init__(
+        self, geometry: ParallelBeam, bases: list[SparseMatrix], fold: Folding | None = None,
+        weights: Callable[..., scipy.sparse.csr_matrix] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(geometry, bases)
-        fold = folding(geometry)
+        fold, weights = fold or folding(geometry), weights or strip_matrix
         self.margins, self.symmetries, self.grid = fold.margins, fold.symmetries, fold.geometry.shape
         folded = (fold.geometry.angles_rad.size, geometry.detectors)
-        self.matrix = SparseMatrix(strip_matrix(fold.geometry, np.float64 if bases else np.float32), self.grid, folded)
+        self.matrix = SparseMatrix(weights(fold.geometry, np.float64 if bases else np.float32), self.grid, folded)
         self.register_buffer("angle", torch.from_numpy(fold.angle), persistent=False)
         self.register_buffer("symmetry", torch.from_numpy(fold.symmetry), persistent=False)
 
