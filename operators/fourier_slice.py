@@ -27,7 +27,7 @@ from torch.nn.functional import pad
 
 from operators.geometry import ParallelBeam
 from operators.parallel import ParallelBeamTransform
-from operators.sparse import Matched, SparseMatrix
+from operators.sparse import SparseMatrix
 
 WIDTH = 6  # of the kernel in grid points, even
 OVERSAMPLING = 1.5
@@ -70,14 +70,6 @@ class FourierSliceTransform(ParallelBeamTransform):
         for name, values in constants.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
         self.matrix = _gridding(self.grid, cycles, np.float64 if bases else np.float32)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        flat = Matched.apply(x.reshape(-1, *self.in_shape), self._project, self._backproject)
-        return flat.reshape(x.shape[:-2] + self.out_shape)
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        flat = Matched.apply(y.reshape(-1, *self.out_shape), self._backproject, self._project)
-        return flat.reshape(y.shape[:-2] + self.in_shape)
 
     def _project(self, x: Tensor) -> Tensor:
         half = torch.fft.rfft2(pad(x * self.constant("weights", x), self.margins))

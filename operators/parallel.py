@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from operators.geometry import ParallelBeam
 from operators.linear import FromFunctions, LinearOperator
 from operators.solve import damped_inverse
-from operators.sparse import SparseMatrix
+from operators.sparse import Matched, SparseMatrix
 from operators.symmetry import Symmetry, data_permutation
 
 TOGETHER = 128  # unit data that are projected at once
@@ -38,6 +39,22 @@ class ParallelBeamTransform(LinearOperator):
         self.geometry = geometry
         self.bases = nn.ModuleList(bases)
         self.eigenspaces = nn.ModuleList()
+
+    def _forward(self, x: Tensor) -> Tensor:
+        flat = Matched.apply(x.reshape(-1, *self.in_shape), self._project, self._backproject)
+        return flat.reshape(x.shape[:-2] + self.out_shape)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        flat = Matched.apply(y.reshape(-1, *self.out_shape), self._backproject, self._project)
+        return flat.reshape(y.shape[:-2] + self.in_shape)
+
+    @abstractmethod
+    def _project(self, x: Tensor) -> Tensor:
+        """A x for x (N, H, W), without autograd."""
+
+    @abstractmethod
+    def _backproject(self, y: Tensor) -> Tensor:
+        """A^H y for y (N, angles, detectors), without autograd."""
 
     @property
     def closed_form(self) -> bool:

@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 from operators.checks import fault
 from operators.geometry import ParallelBeam
 from operators.parallel import ParallelBeamTransform
-from operators.sparse import Matched, SparseMatrix
+from operators.sparse import SparseMatrix
 from operators.symmetry import Folding, folding, moved, moved_back
 
 COLUMNS = 64  # images moved by symmetries that one product takes: what is more no longer fits the caches
@@ -53,14 +53,6 @@ class StripTransform(ParallelBeamTransform):
         self.matrix = SparseMatrix(weights(fold.geometry, np.float64 if bases else np.float32), self.grid, folded)
         self.register_buffer("angle", torch.from_numpy(fold.angle), persistent=False)
         self.register_buffer("symmetry", torch.from_numpy(fold.symmetry), persistent=False)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        flat = Matched.apply(x.reshape(-1, *self.in_shape), self._project, self._backproject)
-        return flat.reshape(x.shape[:-2] + self.out_shape)
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        flat = Matched.apply(y.reshape(-1, *self.out_shape), self._backproject, self._project)
-        return flat.reshape(y.shape[:-2] + self.in_shape)
 
     def _project(self, x: Tensor) -> Tensor:
         return torch.cat([self._project_some(part) for part in x.split(self._together)])
