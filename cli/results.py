@@ -21,7 +21,7 @@ from cli.verdict import BAD, GOOD, Verdict, judge
 from data.checks import RANGES
 
 Scores = dict[str, dict[str, Any]]
-NULL = ("Std that data do not fix", "on the scale of the std")
+NULL = ("Std that data do not fix", "scale of the std")
 WIDTH = f"Width of {PERCENT} % interval"
 SHOWN_ITEMS, SHOWN_SAMPLES, OVERVIEW = 4, 8, 7
 
