@@ -3,11 +3,13 @@
     python -m tests.benchmarks.architecture --data headct_64.h5 -o curve.jsonl --seconds 3600
     python -m tests.benchmarks.architecture --table curve.jsonl          # Markdown
 
+The configurations take turns of a few seconds, so that other work on the machine slows all of them alike.
 Everything but the network is the same for all: EDM preconditioning and weighting, AdamW with warm-up and half a cosine
 over the seconds, averaged weights, batches, noise levels, held-out images and their noise. Seconds are of the processor
 and of training steps alone. The library's network is rebuilt by `recon.diffusers_unet` and has the parameters of our
 default to within a few per cent; it is told the noise as its EDM scheduler tells it (log(sigma) / 4), or, with
-`-steps`, as a DDPM scheduler does (a time from 0 to 999). A run that was stopped goes on with the next configuration.
+`-steps`, as a DDPM scheduler does (a time from 0 to 999). A run that was stopped begins again with those that had
+not ended.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import copy
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +38,12 @@ from tests.benchmarks.table import append_row, read_rows
 
 UNITS = Units(0.5, 0.5, "[0,1]")
 BYTES = Units(127.5, 127.5)  # of images handed in as 0..255
+TURN = 10.0  # seconds of the processor
 OURS = {
     "default": {},
     "unshuffle-1": {"unshuffle": 1, "widths": (32, 64, 96, 160), "attention": (3,)},
     "unshuffle-2": {"unshuffle": 2, "widths": (64, 112, 144), "attention": (2,)},
+    "bundled": {"unshuffle": 2, "widths": (48, 64, 128, 128), "attention": (2, 3)},
     "unshuffle-8": {"unshuffle": 8, "widths": (128, 176), "attention": (0, 1)},
     "narrow": {"widths": (64, 96, 96)},
     "wide": {"widths": (128, 192, 192)},
@@ -110,8 +115,10 @@ def start(name: str, images: Tensor, config: recon.TrainConfig) -> ScorePrior:
 
 def curve(
     name: str, images: Tensor, held: Tensor, config: recon.TrainConfig, seconds: float, points: int, out: Path
-) -> None:
-    """Trains one configuration and appends a row at `points` times, each twice the one before, the last at the end."""
+) -> Iterator[float]:
+    """Trains one configuration, yields the seconds after each step, and appends a row at `points` times, each twice
+    the one before, the last at the end.
+    """
     prior = start(name, images, config)
     averaged, model = copy.deepcopy(prior).eval(), Loss(prior, config)
     optimiser = torch.optim.AdamW(
@@ -140,6 +147,15 @@ def curve(
                    "threads": torch.get_num_threads()}  # fmt: skip
             append_row(out, row)
             print(row, flush=True)
+        yield spent
+
+
+def take_turns(curves: list[Iterator[float]]) -> None:
+    """Runs all to their ends, `TURN` seconds of each in turn."""
+    turn = 0
+    while curves:
+        turn += 1
+        curves = [curve for curve in curves if next((True for spent in curve if spent >= turn * TURN), False)]
 
 
 def load(path: Path, subset: int, limit: int) -> Tensor:
@@ -200,8 +216,13 @@ def main() -> None:
     images, held = load(arguments.data, 0, arguments.limit), load(arguments.data, 1, arguments.validation)
     held = held.float() * (UNITS.scale / BYTES.scale)
     done = finished(arguments.output)
-    for name in [name for name in names if name not in done]:
-        curve(name, images, held, config, arguments.seconds, arguments.points, arguments.output)
+    take_turns(
+        [
+            curve(name, images, held, config, arguments.seconds, arguments.points, arguments.output)
+            for name in names
+            if name not in done
+        ]
+    )
 
 
 if __name__ == "__main__":

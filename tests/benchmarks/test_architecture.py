@@ -9,7 +9,7 @@ import torch
 
 import recon
 from recon.export import export_diffusers
-from tests.benchmarks.architecture import FOREIGN, OURS, curve, finished, parameters, start, table
+from tests.benchmarks.architecture import FOREIGN, OURS, curve, finished, parameters, start, table, take_turns
 from tests.benchmarks.table import read_rows
 
 IMAGES = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -23,8 +23,8 @@ def test_the_librarys_network_has_as_many_parameters(name):
 
 def test_rows_are_added_as_they_are_measured_and_make_a_table(tmp_path):
     out, config = tmp_path / "curve.jsonl", recon.TrainConfig(batch_size=2, warmup=1)
-    for name in ("narrow", "diffusers-light"):
-        curve(name, IMAGES, IMAGES[:4] / 255.0, config, 0.2, 2, out)
+    names = ("narrow", "diffusers-light")
+    take_turns([curve(name, IMAGES, IMAGES[:4] / 255.0, config, 0.2, 2, out) for name in names])
     rows = read_rows(out)
     assert rows[-1]["seconds"] >= 0.2 and rows[-1]["images"] > 0 and rows[-1]["loss"] > 0
     assert finished(out) == {"narrow", "diffusers-light"}
