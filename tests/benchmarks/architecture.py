@@ -76,7 +76,7 @@ class Foreign:
 
 FOREIGN = {
     "diffusers": Foreign((1, 2, 2, 4), 2, (2, 3)),
-    "diffusers-light": Foreign((1, 2, 4), 1, (1, 2)),
+    "diffusers-light": Foreign((1, 2, 4), 1, (2,)),
     "diffusers-steps": Foreign((1, 2, 2, 4), 2, (2, 3), "DDPMScheduler"),
 }
 
