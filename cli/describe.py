@@ -107,7 +107,8 @@ def prior(path: Path) -> dict[str, str]:
     training = header.get("training", {})
     found = {**priors.facts(header), "file": str(path)}
     if training:
-        found["training"] = f"{training.get('steps')} steps, {training.get('seconds', 0) / 3600:.1f} h"
+        kept = "" if training.get("kept_step") in (None, training.get("steps")) else f", step {training['kept_step']} kept"
+        found["training"] = f"{training.get('steps')} steps{kept}, {training.get('seconds', 0) / 3600:.1f} h"
         found["validation"] = ", ".join(
             f"{key} {value}" for key, value in training.get("validation", {}).items()
         )

@@ -52,7 +52,7 @@ def train(
                 path = training.start(found, settings, folder, own.get("name", output.name), resume, watch, interrupted)
                 if interrupted():
                     run.note("stopped after a checkpoint; the same command with --resume goes on from there")
-            names = [path.name, "log.jsonl", "state.safetensors", *watch.files, "run.json"]
+            names = [path.name, "log.jsonl", *training.states(folder), *watch.files, "run.json"]
             results = {"data": found.provenance, "fingerprint": found.fingerprint, "skipped_steps": watch.skipped}
             record = run.record(**results, outputs=names)
             if team.leads():

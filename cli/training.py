@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cli.watching import Watch
     from recon import TrainConfig, Units
 
+STATES = ("state.safetensors", "state-before.safetensors")
 UNFINISHED = (".prior.safetensors.*", ".state.safetensors.*", ".*.png")  # files that were still being written
 # settings that the library does not have
 OWN = ("size", "name", "range", "clip", "unit", "rescale", "tensorboard", "labels")
@@ -165,11 +166,16 @@ def start(
                            "finite losses", fix, NUMERICAL) from error  # fmt: skip
 
 
+def states(folder: Path) -> list[str]:
+    """The names of the states that a run has left, the one before the last too where there are two."""
+    return [name for name in STATES if (folder / name).is_file()]
+
+
 def tidied(folder: Path, resume: bool) -> None:
     """Removes what a run that was killed while saving has left, and, unless it goes on, its log and its state: no
     resume may take them for those of the run that replaces it.
     """
-    earlier = () if resume else ("log.jsonl", "state.safetensors")
+    earlier = () if resume else ("log.jsonl", *STATES)
     parts = [path for pattern in UNFINISHED for path in folder.glob(pattern)]
     for path in [*parts, *(folder / name for name in earlier)]:
         path.unlink(missing_ok=True)

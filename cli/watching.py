@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recon.prior import ScorePrior
 
 NAMED = 10  # skipped steps that are each told of
-RISEN = 1.05  # times the least validation loss of the run, above which its end is told to be too late
+RISEN = 1.05  # times the least validation loss of the run, above which the end of it is told to be too late
 
 
 class Watch:
@@ -40,7 +40,6 @@ class Watch:
         self.sketches = Sketches(folder, held, minutes, run)
         self.board, self.advance, self.run = None, advance, run
         self.smooth, self.skipped = 0.0, []
-        self.checks: dict[int, float] = {}  # validation loss by step
         if tensorboard and leads():
             from cli.board import Board
 
@@ -72,20 +71,18 @@ class Watch:
     def saved(self, prior: ScorePrior, entry: dict[str, Any]) -> None:
         """After the prior's file was written: the averaged prior and the line of the log."""
         pictures = self.sketches(prior, entry)
-        if entry.get("validation"):
-            self.checks[entry["step"]] = entry["validation"]["loss"]
-        if entry.get("final") and self.checks and (text := past_its_best(self.checks)):
+        if entry["final"] and entry["validation"] and (text := past_its_best(entry)):
             self.run.note(text)
         if self.board is not None:
             self.board.saved(entry, pictures)
 
 
-def past_its_best(checks: dict[int, float]) -> str:
-    """What to say of validation losses by step whose last is well above their least; "" where it is not."""
-    step, last = min(checks, key=checks.__getitem__), checks[max(checks)]
-    if last <= RISEN * checks[step]:
+def past_its_best(entry: dict[str, Any]) -> str:
+    """What to say of a run whose validation loss ended well above its least; "" where it did not."""
+    last, kept = entry["validation"]["loss"], entry["kept"]
+    if last <= RISEN * kept["loss"]:
         return ""
     return (
-        f"the validation loss ended at {last:.4g} and was {checks[step]:.4g} at step {step}: the prior has begun to "
-        f"learn its images by heart; give it more of them, or end sooner (--steps {step})"
+        f"the prior is that of step {kept['step']}, where its validation loss was least, {kept['loss']:.4g}; it ended "
+        f"at {last:.4g}: training had begun to learn the images by heart, and more of them would help"
     )

@@ -23,7 +23,8 @@ from recon.reconstruct import reconstruct, sample_prior
 from recon.sampling import Method, sample
 from recon.sde import SDE, SDES, VE, VP, Discrete, SubVP
 from recon.steps import STEPS
-from recon.training import TrainConfig, train
+from recon.train_config import TrainConfig
+from recon.training import train
 from recon.typicality import Band, Typicality, add_band, judge, measure_band
 
 __all__ = [

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from recon.prior import Units
 
 if TYPE_CHECKING:
-    from recon.training import TrainConfig
+    from recon.train_config import TrainConfig
 
 
 def crop(images: Tensor, index: Tensor, size: int | None, generator: torch.Generator) -> Tensor:

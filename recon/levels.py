@@ -15,7 +15,7 @@ from torch import Tensor
 from recon.sde import SDE
 
 if TYPE_CHECKING:
-    from recon.training import TrainConfig
+    from recon.train_config import TrainConfig
 
 
 def _shares(count: int, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from recon.diffusers_network import DiffusersNetwork
 
@@ -115,6 +116,7 @@ class UNet(nn.Module):
                 f"got attention levels {tuple(attention)}; "
                 f"expected levels of widths {tuple(widths)}, 0 to {len(widths) - 1}"
             )
+        self.checkpointing = False  # in training, compute the inside of each part twice instead of keeping it
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2 ** (len(widths) - 1)
         self.embedding = NoiseEmbedding(embedding)
@@ -157,28 +159,30 @@ class UNet(nn.Module):
         if self.classes:
             embedding = embedding + self.label(torch.full_like(c, self.classes).long() if label is None else label)
 
-        def run(parts: nn.ModuleList, h: Tensor) -> Tensor:
-            for part in parts:
-                h = part(h, embedding) if isinstance(part, Block) else part(h)
-            return h
+        def run(part: nn.Module, h: Tensor) -> Tensor:
+            inputs = (h, embedding) if isinstance(part, Block) else (h,)
+            if self.checkpointing and self.training:
+                return checkpoint(part, *inputs, use_reentrant=False)
+            return part(*inputs)
 
         h = self.stem(F.pixel_unshuffle(x, self.unshuffle))
         skips = []
         for i, level in enumerate(self.down):
             for part in level:
-                h = part(h, embedding) if isinstance(part, Block) else part(h)
+                h = run(part, h)
                 if isinstance(part, Block):
                     skips.append(h)
                 else:
                     skips[-1] = h
             if i < len(self.shrink):
                 h = self.shrink[i](h)
-        h = run(self.middle, h)
+        for part in self.middle:
+            h = run(part, h)
         for i in reversed(range(len(self.up))):
             if i < len(self.grow):
                 h = F.pixel_shuffle(self.grow[i](h), 2)
             for part in self.up[i]:
-                h = part(h + skips.pop(), embedding) if isinstance(part, Block) else part(h)
+                h = run(part, h + skips.pop() if isinstance(part, Block) else h)
         return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.unshuffle)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recon.prior import Prior, per_item
+from recon.prior import Prior, ScorePrior, per_item
 from recon.sde import SDE
 
 Objective = Callable[[Prior, Tensor, Tensor, Tensor], Tensor]
@@ -78,3 +78,11 @@ WEIGHTINGS: dict[str, Weighting] = {
     "likelihood": _likelihood,
     "min_snr": lambda sigma, s, sde: (sigma**-2).clamp(max=5.0),
 }
+
+
+def score_matching_loss(
+    prior: ScorePrior, x0: Tensor, sigma: Tensor, noise: Tensor, objective: str = "denoising", weighting: str = "edm"
+) -> Tensor:
+    """Weighted error of the estimate for each image, (B,): the mean over its values of lambda(sigma) |D - x0|^2."""
+    weight = WEIGHTINGS[weighting](sigma, prior.data_std, prior.sde)
+    return weight * OBJECTIVES[objective](prior, x0, sigma, noise)

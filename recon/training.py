@@ -1,4 +1,4 @@
-"""Score matching, read from top to bottom: settings, loss, averaging, loop, saving.
+"""Score matching, read from top to bottom: loss, averaging, loop, saving.
 
 The loss is E lambda(sigma) |D(x0 + sigma n, sigma) - x0|^2 over the noise levels of the chosen SDE, see
 `recon.objectives`, `recon.levels` and `recon.batches`; by default as in Karras et al., 2022 (arXiv:2206.00364),
@@ -15,102 +15,25 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from recon.batches import centred, draw_batch, draw_labels
-from recon.checkpoint import load_prior, save_prior
+from recon.checkpoint import save_prior
 from recon.distributed import Team, team
 from recon.labels import Labelled
 from recon.levels import LEVELS
-from recon.networks import NETWORKS
-from recon.objectives import OBJECTIVES, WEIGHTINGS
-from recon.parametrisation import PREDICTS
-from recon.prior import ScorePrior, Units, per_item
-from recon.sde import SDE, SDES
+from recon.objectives import score_matching_loss
+from recon.prior import ScorePrior, Units
 from recon.spectrum import measure
+from recon.train_config import TrainConfig
 from recon.training_state import append, restore, save, skipped_steps
 from recon.typicality import FEWEST_IMAGES, measure_band
+from recon.untrained import new_prior
+from recon.validation import Kept, evenly, steps_between, validation_losses
 
-BANDS = (0.01, 0.05, 0.2, 0.8, 3.0, 10.0)  # edges of the noise levels that validation reports, normalised units
 MOST_SKIPPED = 0.01  # share of the steps that may give no finite loss (five of them in any case)
-
-
-class TrainConfig(BaseModel):
-    """All settings of a training run; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sde: Literal["vp", "ve", "subvp"] = "vp"
-    widths: tuple[int, ...] = (96, 128, 128)
-    blocks: int = Field(1, ge=1)
-    attention: tuple[int, ...] = (1, 2)
-    unshuffle: int = Field(4, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    ema: int = Field(20_000, ge=1, description="half-life of the weight average, in images")
-    steps: int = Field(20_000, ge=1, description="the run ends after this many steps")
-    hours: float | None = Field(None, gt=0, description="or after this many hours, if sooner")
-    accumulate: int = Field(1, ge=1, description="parts that a batch is computed in, one after the other")
-    precision: Literal["float32", "bfloat16"] = "float32"
-    predicts: Literal[tuple(PREDICTS)] = Field("edm", description="what the network's output stands for")
-    objective: Literal[tuple(OBJECTIVES)] = Field("denoising", description="the form of score matching")
-    weighting: Literal[tuple(WEIGHTINGS)] = Field("edm", description="weight of the noise levels")
-    levels: Literal[tuple(LEVELS)] = Field("lognormal", description="distribution of the noise levels")
-    level_count: int = Field(10, ge=2, description="how many levels there are with levels = discrete")
-    log_sigma_mean: float = Field(-1.0, description="mean of log sigma with levels = lognormal, normalised units")
-    log_sigma_std: float = Field(1.5, gt=0)
-    flip: bool = Field(True, description="mirror images left to right at random")
-    rotate: float = Field(0.0, ge=0, le=180, description="turn images by up to so many degrees at random")
-    zoom: float = Field(0.0, ge=0, lt=1, description="scale images by up to this share at random")
-    crop: int | None = Field(None, ge=8, description="train on random square windows of this size")
-    classes: int = Field(0, ge=0, description="how many kinds of images the labels tell apart; 0 without labels")
-    drop_label: float = Field(0.1, ge=0, le=1, description="share of the images whose label is withheld")
-    save_minutes: float = Field(5.0, gt=0)
-    seed: int = 0
-    initial: str | None = Field(None, description="prior to start the weights from: a bundled name or a path")
-
-
-def score_matching_loss(
-    prior: ScorePrior, x0: Tensor, sigma: Tensor, noise: Tensor, objective: str = "denoising", weighting: str = "edm"
-) -> Tensor:
-    """Weighted error of the estimate for each image, (B,): the mean over its values of lambda(sigma) |D - x0|^2."""
-    weight = WEIGHTINGS[weighting](sigma, prior.data_std, prior.sde)
-    return weight * OBJECTIVES[objective](prior, x0, sigma, noise)
-
-
-def evenly(images: Tensor, most: int, least: int) -> Tensor:
-    """Some of the images (N, C, H, W), evenly spread: `most` of small ones, of larger ones fewer."""
-    count = min(len(images), max(least, min(most, most * 2 * 64**2 // math.prod(images.shape[-2:]))))
-    return images[torch.linspace(0, len(images) - 1, count).long()]
-
-
-@torch.no_grad()
-def validation_losses(prior: ScorePrior, images: Tensor) -> dict[str, float]:
-    """Denoising PSNR in dB (of the image's range of 2) over bands of sigma, and the mean weighted loss; same noise
-    each time.
-    """
-    generator = torch.Generator().manual_seed(1234)
-    x0 = prior.from_value(evenly(images, 256, 32).float())
-    result, losses = {}, []
-    for low, high in zip(BANDS, BANDS[1:], strict=False):
-        sigma = torch.exp(math.log(low) + (math.log(high) - math.log(low)) * (torch.arange(len(x0)) + 0.5) / len(x0))
-        noise = torch.randn(x0.shape, generator=generator).to(x0)
-        sigma = sigma[torch.randperm(len(x0), generator=generator)].to(x0)
-        mse = []
-        for part in torch.arange(len(x0)).split(64):
-            x = x0[part] + per_item(sigma[part], x0[part]) * noise[part]
-            mse.append((prior.denoise(x, sigma[part]) - x0[part]).square().flatten(1).mean(1))
-            losses.append(score_matching_loss(prior, x0[part], sigma[part], noise[part]))
-        result[f"psnr_{low:g}_{high:g}"] = round(float(10 * torch.log10(4 / torch.cat(mse).mean())), 3)
-    return {"loss": round(float(torch.cat(losses).mean()), 5), **result}
 
 
 class Loss(nn.Module):
@@ -151,57 +74,6 @@ def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
     """Linear warm-up, then half a cosine down to a hundredth, over the share of the run that is done."""
     warm = min(1.0, (step + 1) / max(1, config.warmup))
     return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
-
-
-def new_prior(
-    config: TrainConfig, images: Tensor, units: Units, handed: Units, name: str, provenance: dict
-) -> ScorePrior:
-    """An untrained prior for images (N, C, H, W) that are `handed` in other multiples of the prior's `units`."""
-    arguments = {
-        "channels": images.shape[1],
-        "widths": list(config.widths),
-        "blocks": config.blocks,
-        "attention": list(config.attention),
-        "unshuffle": config.unshuffle,
-        "dropout": config.dropout,
-    }
-    if config.classes:
-        arguments["classes"] = config.classes
-    some = images[torch.linspace(0, len(images) - 1, min(512, len(images))).long()]
-    some = centred(some, config.crop).float().flatten(1) / handed.scale
-    apart = some - some.mean(0)
-    spread = torch.linalg.eigvalsh(apart @ apart.T / len(some))[-1].clamp(min=0).sqrt()
-    header = {
-        "network": {"name": "unet", "arguments": arguments},
-        "predicts": config.predicts,
-        "provenance": provenance,
-        "spread": float(spread),
-    }
-    torch.manual_seed(config.seed)
-    prior = ScorePrior(
-        NETWORKS["unet"](**arguments),
-        tuple(centred(images[:1], config.crop).shape[1:]),
-        process(config, some),
-        float(some.std()),
-        units,
-        name,
-        header,
-    )
-    if config.initial:
-        start = load_prior(config.initial)
-        prior.network.load_state_dict(start.network.state_dict())
-        prior.header["started_from"] = {"name": start.name, **start.header.get("provenance", {})}
-    return prior.to(memory_format=torch.channels_last)
-
-
-def process(config: TrainConfig, images: Tensor) -> SDE:
-    """The SDE of the config; VE reaches the largest distance between two of the normalised images (N, d).
-
-    Reference: Song and Ermon, Improved techniques, 2020, technique 1, arXiv:2006.09011.
-    """
-    if config.sde != "ve":
-        return SDES[config.sde]()
-    return SDES["ve"](sigma_high=round(float(torch.cdist(images, images).max()), 2))
 
 
 def _check_labels(labels: Tensor | None, count: int, classes: int) -> None:
@@ -248,10 +120,11 @@ def train(
         progress: called after every step with {"step", "loss", "fraction", "gradient_norm"}.
         interrupted: asked after every step; once it says True the state is saved, to be resumed from, and the run ends.
         written: called each time the prior's file was written, with the averaged prior and the line of the log
-            {"step", "seconds", "final", "validation"}; for pictures of its progress.
+            {"step", "seconds", "final", "validation", "kept"}; for pictures of its progress.
 
     Returns:
-        The prior's file, the averaged weights in half precision.
+        The prior's file in half precision: of the averaged weights that were checked on held-out images every so many
+        steps the best ones, or with keep = "last" the last ones.
 
     Raises:
         FileNotFoundError: resume without an earlier run.
@@ -293,54 +166,62 @@ def _loop(
 ) -> Path:
     """The steps of `train`, for one process of a team."""
     prior = prior.to(processes.device)
-    averaged = copy.deepcopy(prior).eval()
+    averaged, kept = copy.deepcopy(prior).eval(), Kept(copy.deepcopy(prior).eval(), config)
+    if config.compiled:
+        prior.network.compile()
     optimiser = torch.optim.AdamW(
         prior.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
     model = processes.model(Loss(prior, config))
-    parts = {"network": prior.network, "average": averaged.network}
+    parts = {"network": prior.network, "average": averaged.network, "kept": kept.prior.network}
     settings, defaults = config.model_dump(), TrainConfig().model_dump()
-    step, before = restore(out / "state.safetensors", parts, optimiser, settings, defaults) if resume else (0, 0.0)
-    started, saved, bad = time.monotonic() - before, time.monotonic(), 0
-    skipped = skipped_steps(out / "log.jsonl", step) if resume else []
+    before = restore(out / "state.safetensors", parts, optimiser, settings, defaults) if resume else {}
+    step, (kept.step, kept.losses) = before.get("step", 0), before.get("kept", (0, {}))
+    started, saved, shown = time.monotonic() - before.get("seconds", 0.0), time.monotonic(), time.monotonic()
+    skipped, bad = skipped_steps(out / "log.jsonl", step) if resume else [], 0
+    every = steps_between(centred(validation, config.crop), config.batch_size)
 
-    def keep() -> None:
-        if not processes.leads:
-            return
-        seconds = time.monotonic() - started
-        save(out / "state.safetensors", parts, optimiser, settings, step, seconds)
+    def seconds() -> float:
+        return round(time.monotonic() - started, 1)
 
-    def record(final: bool) -> None:
-        if not processes.leads:
-            return
-        seconds = time.monotonic() - started
-        held = centred(validation, config.crop).to(processes.device).float() * (prior.scale / handed.scale)
-        losses = validation_losses(averaged, held) if len(held) else {}
-        averaged.header["training"] = {
+    def save_state() -> None:
+        progress = {"step": step, "seconds": time.monotonic() - started, "kept": (kept.step, kept.losses)}
+        save(out / "state.safetensors", parts, optimiser, settings, progress)
+
+    def held() -> Tensor:
+        return centred(validation, config.crop).to(processes.device).float() * (prior.scale / handed.scale)
+
+    def check(final: bool = False) -> dict:
+        losses = validation_losses(averaged, held()) if len(validation) else {}
+        kept.offer(averaged, step, losses)
+        told = {"step": kept.step, "loss": kept.losses.get("loss")}
+        return {"step": step, "seconds": seconds(), "final": final, "validation": losses, "kept": told}
+
+    def write(entry: dict) -> None:
+        best = kept.prior
+        best.header["training"] = {
             "config": settings,
             "steps": step,
+            "kept_step": kept.step,
             "skipped_steps": len(skipped),
             "images_seen": step * config.batch_size,
-            "seconds": round(seconds),
+            "seconds": round(seconds()),
             "threads": torch.get_num_threads(),
             "training_images": len(images),
             "validation_images": len(validation),
-            "validation": losses,
+            "validation": kept.losses,
             "code_version": version("recon"),
             "torch": torch.__version__,
         }
-        if final and len(held):
-            some = averaged.from_value(evenly(held, 128, 24))
+        if entry["final"] and len(validation):
+            some = best.from_value(evenly(held(), 128, 24))
             with torch.no_grad():
-                spectrum = measure(averaged.denoise, some, 0.02 * averaged.data_std, 6 * averaged.spread)
-            averaged.header["error_spectrum"] = asdict(spectrum)
-            if len(held) >= FEWEST_IMAGES:
-                averaged.header["typicality"] = asdict(measure_band(averaged, held))
-        keep()
-        save_prior(out / "prior.safetensors", averaged)
-        entry = {"step": step, "seconds": round(seconds, 1), "final": final, "validation": losses}
-        append(out / "log.jsonl", entry)
-        written(averaged, entry)
+                spectrum = measure(best.denoise, some, 0.02 * best.data_std, 6 * best.spread)
+            best.header["error_spectrum"] = asdict(spectrum)
+            if len(validation) >= FEWEST_IMAGES:
+                best.header["typicality"] = asdict(measure_band(best, held()))
+        save_prior(out / "prior.safetensors", best)
+        written(best, entry)
 
     def share_done() -> float:
         hours = (time.monotonic() - started) / 3600
@@ -374,21 +255,26 @@ def _loop(
         step += 1
         if progress:
             progress({"step": step, "loss": float(loss), "fraction": fraction, "gradient_norm": float(norm)})
-        if processes.leads and (step % 50 == 0 or bad):
-            append(
-                out / "log.jsonl",
-                {
-                    "step": step,
-                    "seconds": round(time.monotonic() - started, 1),
-                    "loss": round(float(loss), 5),
-                    "skipped": bool(bad),
-                },
-            )
-        if time.monotonic() - saved > 60 * config.save_minutes:
-            record(final=False)
-            saved = time.monotonic()
+        if processes.leads:
+            if step % 50 == 0 or bad:
+                entry = {"step": step, "seconds": seconds(), "loss": round(float(loss), 5), "skipped": bool(bad)}
+                append(out / "log.jsonl", entry)
+            if step % every == 0:
+                entry = check()
+                append(out / "log.jsonl", entry)
+                if time.monotonic() - shown > 60 * config.save_minutes:
+                    write(entry)
+                    shown = time.monotonic()
+            if time.monotonic() - saved > 60 * config.save_minutes:
+                save_state()
+                saved = time.monotonic()
         if processes.agreed(interrupted()):
-            keep()
+            if processes.leads:
+                save_state()
             return out / "prior.safetensors"
-    record(final=True)
+    if processes.leads:
+        entry = check(final=True)
+        save_state()
+        append(out / "log.jsonl", entry)
+        write(entry)
     return out / "prior.safetensors"

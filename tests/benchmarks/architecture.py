@@ -33,7 +33,9 @@ from recon.batches import draw_batch
 from recon.diffusers_network import DiffusersNetwork
 from recon.levels import LEVELS
 from recon.prior import ScorePrior, Units
-from recon.training import Loss, average, backpropagated_loss, learning_rate, new_prior, validation_losses
+from recon.training import Loss, average, backpropagated_loss, learning_rate
+from recon.untrained import new_prior
+from recon.validation import validation_losses
 from tests.benchmarks.table import append_row, read_rows
 
 UNITS = Units(0.5, 0.5, "[0,1]")

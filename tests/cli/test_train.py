@@ -204,10 +204,10 @@ def test_pictures_take_little_of_the_time_between_saves(tmp_path, tiny, run):
     assert [p.name for p in unhurried(prior, entry)] == ["loss.png", "denoising.png", "samples.png"] and not run.notes
 
 
-def test_a_prior_that_was_better_before_is_told_of():
-    assert past_its_best({10: 0.8, 20: 0.5, 30: 0.6, 40: 0.52}) == ""
-    told = past_its_best({10: 0.8, 20: 0.5, 30: 0.6})
-    assert "ended at 0.6 and was 0.5 at step 20" in told and "--steps 20" in told
+@pytest.mark.parametrize("last, told", [(0.5, False), (0.52, False), (0.6, True)])
+def test_a_prior_that_was_better_before_is_told_of(last, told):
+    text = past_its_best({"step": 30, "validation": {"loss": last}, "kept": {"step": 20, "loss": 0.5}})
+    assert bool(text) == told and (not told or "of step 20" in text and "0.5;" in text and "ended at 0.6" in text)
 
 
 def test_tensorboard_is_written_and_named_where_it_is_missing(recon_command, tmp_path, monkeypatch):

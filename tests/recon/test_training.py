@@ -16,8 +16,10 @@ from recon.batches import centred, crop, draw_batch, warp
 from recon.checkpoint import read_tensors
 from recon.levels import LEVELS
 from recon.networks import UNet
+from recon.objectives import score_matching_loss
 from recon.prior import ScorePrior, Units
-from recon.training import score_matching_loss, validation_losses
+from recon.untrained import new_prior
+from recon.validation import Kept, steps_between, validation_losses
 
 TINY = {
     "widths": (8,),
@@ -255,22 +257,23 @@ class Interrupted(Exception):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, dropout):
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, monkeypatch, dropout):
+    monkeypatch.setattr(recon.training, "steps_between", lambda images, batch: 2)
     config = recon.TrainConfig(**{**TINY, "steps": 10}, dropout=dropout, save_minutes=1e-9)  # saves after every step
 
     def stop(record: dict) -> None:
         if record["step"] == 6:
             raise Interrupted
 
-    recon.train(images(), images(0), config, tmp_path / "whole")
+    recon.train(images(), images(2), config, tmp_path / "whole")
     with pytest.raises(Interrupted):
-        recon.train(images(), images(0), config, tmp_path / "parts", progress=stop)
+        recon.train(images(), images(2), config, tmp_path / "parts", progress=stop)
     assert read_tensors(tmp_path / "parts" / "state.safetensors")[1]["step"] == 5
     torch.rand(7)  # the state of the global generator must not matter
     steps = []
     recon.train(
         images(),
-        images(0),
+        images(2),
         config,
         tmp_path / "parts",
         resume=True,
@@ -282,6 +285,106 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, dropou
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
     whole, parts = (read_tensors(tmp_path / name / "prior.safetensors")[0] for name in ("whole", "parts"))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def vee(monkeypatch, best: int) -> None:
+    """Checks every other step find a loss that is least at one step."""
+    found = iter(range(2, 1000, 2))
+    monkeypatch.setattr(recon.training, "steps_between", lambda images, batch: 2)
+    monkeypatch.setattr(
+        recon.training, "validation_losses", lambda prior, images: {"loss": 1.0 + abs(next(found) - best)}
+    )
+
+
+@pytest.mark.parametrize("keep, step, loss", [("best", 4, 1.0), ("last", 9, 7.0)])
+def test_the_prior_is_that_of_the_least_validation_loss(tmp_path, monkeypatch, keep, step, loss):
+    vee(monkeypatch, 4)
+    told = []
+    config = recon.TrainConfig(**{**TINY, "steps": 9}, keep=keep)
+    path = recon.train(images(), images(2), config, tmp_path / "whole", written=lambda _, entry: told.append(entry))
+    vee(monkeypatch, 4)
+    seen: list[dict] = []
+    stop = {"interrupted": lambda: len(seen) == step, "progress": seen.append}
+    recon.train(images(), images(2), config, tmp_path / "part", **stop)
+    there = read_tensors(tmp_path / "part" / "state.safetensors")[0]
+    kept = read_tensors(path)[0]
+    assert all(torch.equal(kept[key], there[f"average.{key}"].half()) for key in kept)
+    training = recon.load_prior(path).header["training"]
+    assert (training["steps"], training["kept_step"]) == (9, step)
+    assert training["validation"] == {"loss": loss} and told[-1]["kept"]["step"] == step
+
+
+def test_a_loss_that_is_no_number_is_never_the_best():
+    prior = recon.load_prior("digits-32")
+    kept = Kept(prior, recon.TrainConfig())
+    for step, loss in enumerate([math.nan, 3.0, math.nan, 2.0, math.inf, 2.5]):
+        kept.offer(prior, step, {"loss": loss})
+    assert (kept.step, kept.losses) == (3, {"loss": 2.0})
+
+
+def test_checks_take_a_twentieth_of_the_time():
+    """256 images at 5 levels are 1280 passes, as many as 427 images in training: a twentieth of 534 steps of 16."""
+    held = torch.zeros(400, 1, 64, 64)
+    assert steps_between(held, 16) == math.ceil(256 * 5 / 3 / 0.05 / 16) == 534
+    assert steps_between(held[:2], 16) == 50 == steps_between(held[:0], 16)
+
+
+def test_a_damaged_state_is_told_of_and_the_one_before_it_taken(tmp_path):
+    config = recon.TrainConfig(**{**TINY, "steps": 10}, save_minutes=1e-9)
+    for name in ("whole", "parts"):
+        seen: list[dict] = []
+        stop = 6 if name == "parts" else 99
+        recon.train(images(), images(0), config, tmp_path / name, progress=seen.append,
+                    interrupted=lambda stop=stop, seen=seen: len(seen) == stop)  # fmt: skip
+    states = [tmp_path / "parts" / name for name in ("state.safetensors", "state-before.safetensors")]
+    assert read_tensors(states[1])[1]["step"] == 6  # saved after the step, and again when interrupted
+    states[0].write_bytes(states[0].read_bytes()[:-1] + b"?")
+    with pytest.warns(UserWarning, match="altered weights.*going on from the state before it, at step 6"):
+        recon.train(images(), images(0), config, tmp_path / "parts", resume=True)
+    whole, parts = (read_tensors(tmp_path / name / "prior.safetensors")[0] for name in ("whole", "parts"))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    for state in states:
+        state.write_bytes(state.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match="altered weights"):
+        recon.train(images(), images(0), config, tmp_path / "parts", resume=True)
+
+
+def kept_for_the_backward_pass(config: recon.TrainConfig) -> tuple[int, dict[str, torch.Tensor]]:
+    """Bytes of activations that the graph of a loss holds, and the gradient."""
+    prior = new_prior(config, images(), recon.Units(0.5, 0.5), recon.Units(127.5, 127.5), "", {}).train()
+    torch.nn.init.normal_(prior.network.head.weight, generator=torch.Generator().manual_seed(0))
+    held: dict[int, int] = {}
+
+    def pack(x: torch.Tensor) -> torch.Tensor:
+        held[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    torch.manual_seed(1)  # of the dropout
+    x = torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        loss = prior.denoise(x, 0.5).square().mean()
+    loss.backward()
+    return sum(held.values()), {name: p.grad for name, p in prior.network.named_parameters() if p.grad is not None}
+
+
+def test_checkpointing_keeps_less_and_gives_the_same_gradient():
+    settings = {**TINY, "dropout": 0.3}
+    (much, one), (little, two) = (
+        kept_for_the_backward_pass(recon.TrainConfig(**settings, checkpointing=value)) for value in (False, True)
+    )
+    assert little < 0.6 * much
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike(tmp_path):
+    losses = []
+    for compiled in (False, True):
+        config = recon.TrainConfig(**{**TINY, "steps": 8}, compiled=compiled)
+        seen: list[dict] = []
+        recon.train(images(), images(0), config, tmp_path / str(compiled), progress=seen.append)
+        losses.append([record["loss"] for record in seen])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_an_interrupted_run_ends_after_its_step_and_goes_on_from_there(tmp_path):
