@@ -107,8 +107,9 @@ def prior(path: Path) -> dict[str, str]:
     training = header.get("training", {})
     found = {**priors.facts(header), "file": str(path)}
     if training:
-        kept = "" if training.get("kept_step") in (None, training.get("steps")) else f", step {training['kept_step']} kept"
-        found["training"] = f"{training.get('steps')} steps{kept}, {training.get('seconds', 0) / 3600:.1f} h"
+        steps = training.get("steps")
+        kept = f", step {training['kept_step']} kept" if training.get("kept_step", steps) != steps else ""
+        found["training"] = f"{steps} steps{kept}, {training.get('seconds', 0) / 3600:.1f} h"
         found["validation"] = ", ".join(
             f"{key} {value}" for key, value in training.get("validation", {}).items()
         )
