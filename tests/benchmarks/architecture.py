@@ -19,7 +19,7 @@ import copy
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ import recon
 from recon.batches import draw_batch
 from recon.diffusers_network import DiffusersNetwork
 from recon.levels import LEVELS
+from recon.networks import Attention, Block
 from recon.prior import ScorePrior, Units
 from recon.training import Loss, average, backpropagated_loss, learning_rate
 from recon.untrained import new_prior
@@ -54,6 +55,48 @@ OURS = {
     "no-attention": {"attention": ()},
     "attention-lowest": {"attention": (2,)},
     "attention-everywhere": {"attention": (0, 1, 2)},
+}
+
+
+def swapped(network: nn.Module, kind: type[nn.Module], other: Callable[[nn.Module], nn.Module]) -> None:
+    """Puts other layers in the place of all inner ones of a kind."""
+    for parent in [module for module in network.modules() if isinstance(module, Block | Attention)]:
+        for name, layer in parent.named_children():
+            if isinstance(layer, kind):
+                setattr(parent, name, other(layer))
+
+
+def in_groups(count: int) -> Callable[[nn.Module], nn.Module]:
+    """A convolution between equally many channels, split into groups; zero where it was."""
+
+    def other(old: nn.Conv2d) -> nn.Module:
+        if old.kernel_size == (1, 1) or old.in_channels % count or old.out_channels % count:
+            return old
+        new = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, groups=count)
+        if not old.weight.any():
+            nn.init.zeros_(new.weight)
+            nn.init.zeros_(new.bias)
+        return new
+
+    return other
+
+
+def separable(old: nn.Conv2d) -> nn.Module:
+    """A convolution as one within each channel and one across them (MobileNet); zero where it was."""
+    if old.kernel_size == (1, 1):
+        return old
+    across = nn.Conv2d(old.in_channels, old.out_channels, 1)
+    if not old.weight.any():
+        nn.init.zeros_(across.weight)
+        nn.init.zeros_(across.bias)
+    return nn.Sequential(nn.Conv2d(old.in_channels, old.in_channels, 3, padding=1, groups=old.in_channels), across)
+
+
+CHANGED = {
+    "grouped": (nn.Conv2d, in_groups(4)),
+    "depth-wise": (nn.Conv2d, separable),
+    "layer-norm": (nn.GroupNorm, lambda old: nn.GroupNorm(1, old.num_channels)),
+    "no-norm": (nn.GroupNorm, lambda old: nn.Identity()),
 }
 
 
@@ -81,6 +124,7 @@ FOREIGN = {
     "diffusers-light": Foreign((1, 2, 4), 1, (2,)),
     "diffusers-steps": Foreign((1, 2, 2, 4), 2, (2, 3), "DDPMScheduler"),
 }
+KNOWN = [*OURS, *CHANGED, *FOREIGN]
 
 
 def parameters(network: nn.Module) -> int:
@@ -104,7 +148,11 @@ def start(name: str, images: Tensor, config: recon.TrainConfig) -> ScorePrior:
     """The untrained prior of a configuration."""
     settings = config.model_copy(update=OURS.get(name, {}))
     prior = new_prior(settings, images, UNITS, BYTES, name, {})
-    if name in OURS:
+    if name in CHANGED:
+        torch.manual_seed(config.seed)
+        swapped(prior.network, *CHANGED[name])
+        prior.to(memory_format=torch.channels_last)
+    if name not in FOREIGN:
         return prior
     size = images.shape[-1]
     arguments = matched(FOREIGN[name], parameters(prior.network), prior.data_std, images.shape[1], size)
@@ -197,7 +245,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     """Train what is not finished yet, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="CONFIGURATION", help=f"of {', '.join([*OURS, *FOREIGN])}")
+    parser.add_argument("names", nargs="*", metavar="CONFIGURATION", help=f"of {', '.join(KNOWN)}")
     parser.add_argument("--data", type=Path, help="HDF5 with `images` (N, H, W[, C]) uint8 and `subset`")
     parser.add_argument("-o", "--output", type=Path, default=Path("architecture.jsonl"))
     parser.add_argument("--seconds", type=float, default=3600.0, help="of the processor, for each")
@@ -211,9 +259,9 @@ def main() -> None:
         print(table(read_rows(arguments.table)))
         return
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
-    names = arguments.names or [*OURS, *FOREIGN]
-    if unknown := set(names) - {*OURS, *FOREIGN}:
-        parser.error(f"unknown configuration {', '.join(unknown)}; known: {', '.join([*OURS, *FOREIGN])}")
+    names = arguments.names or KNOWN
+    if unknown := set(names) - set(KNOWN):
+        parser.error(f"unknown configuration {', '.join(unknown)}; known: {', '.join(KNOWN)}")
     config = recon.TrainConfig(warmup=arguments.warmup)
     images, held = load(arguments.data, 0, arguments.limit), load(arguments.data, 1, arguments.validation)
     held = held.float() * (UNITS.scale / BYTES.scale)

@@ -9,7 +9,7 @@ import torch
 
 import recon
 from recon.export import export_diffusers
-from tests.benchmarks.architecture import FOREIGN, OURS, curve, finished, parameters, start, table, take_turns
+from tests.benchmarks.architecture import CHANGED, FOREIGN, OURS, curve, finished, parameters, start, table, take_turns
 from tests.benchmarks.table import read_rows
 
 IMAGES = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -32,6 +32,16 @@ def test_rows_are_added_as_they_are_measured_and_make_a_table(tmp_path):
     with out.open("a") as file:
         file.write(json.dumps({**rows[0], "configuration": "wide", "seconds": 0.1}) + "\n")
     assert finished(out) == {"narrow", "diffusers-light"} and read_rows(out) == rows
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_changed_layers_are_others_that_start_at_the_same_function(name):
+    """The last layer starts at zero, so both give the preconditioned input; the inner ones are not the same."""
+    x = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    usual, changed = (start(kind, IMAGES, recon.TrainConfig()) for kind in ("default", name))
+    torch.testing.assert_close(changed.denoise(x, 0.5), usual.denoise(x, 0.5))
+    assert [str(m) for m in usual.network.modules()] != [str(m) for m in changed.network.modules()]
+    assert parameters(changed.network) <= parameters(usual.network)
 
 
 def test_a_trained_one_can_be_handed_to_the_library(tmp_path):
