@@ -43,7 +43,7 @@ def train(
             reading = dataset.Reading(own.get("size"), settings.crop, to_gray, max_pixels, values.stated(own))
             found = dataset.load(images, reading, multiple, config is None, run)
             training.refuse_images(found, settings.crop, multiple(min(found.training.shape[2:])))
-            settings, told = training.resolved(settings, config, flags, found)
+            settings, told = training.resolved(settings, config, flags, found, bool(own.get("labels")))
             settings = training.labelled(settings, own, found)
             print("\n".join([*dataset.lines(found), *told]), file=sys.stderr)
             run.begin(**settings.model_dump())

@@ -81,12 +81,16 @@ def refuse_images(found: Dataset, crop: int | None, multiple: int) -> None:
 
 
 def resolved(
-    chosen: TrainConfig, path: Path | None, flags: dict[str, Any], found: Dataset
+    chosen: TrainConfig, path: Path | None, flags: dict[str, Any], found: Dataset, labels: bool
 ) -> tuple[TrainConfig, list[str]]:
-    """The settings; without a file those that the images suggest where no flag says otherwise, and a line on them."""
+    """The settings; without a file those that the images suggest where no flag says otherwise, and a line on them.
+
+    Images with labels are not mirrored: a mirrored sign, digit or hand may be of another class, or of none.
+    """
     if path is not None:
         return chosen, []
-    suggestions = {key: value for key, value in suggested(found).items() if flags.get(key) is None}
+    ideas = suggested(found) | ({"flip": False} if labels else {})
+    suggestions = {key: value for key, value in ideas.items() if flags.get(key) is None}
     shown = ", ".join(f"{key} {value}" for key, value in suggestions.items())
     return settings(None, {**suggestions, **flags})[0], [f"chosen   {shown} (defaults chosen from the data)"]
 

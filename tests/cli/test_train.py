@@ -299,13 +299,15 @@ def test_classes_are_learnt_when_asked_for(recon_command, tmp_path):
     header = data.prior_header(tmp_path / "out" / "prior.safetensors")
     assert header["provenance"]["classes"] == ["bright", "dark"]
     assert header["network"]["arguments"]["classes"] == 2
+    assert header["training"]["config"]["flip"] is False and "flip False" in found.err
     drawn = recon_command("sample", "--prior", "out", "--label", "dark", "-n", 1, "--steps", 1, "-o", "drawn")
     assert drawn.code == 0, drawn.err
 
 
 def test_without_the_wish_classes_are_left_alone(recon_command, tmp_path):
     assert recon_command("train", classes_of(tmp_path), "-o", "out", "--steps", 2, "--batch-size", 4).code == 0
-    assert "classes" not in data.prior_header(tmp_path / "out" / "prior.safetensors")["network"]["arguments"]
+    header = data.prior_header(tmp_path / "out" / "prior.safetensors")
+    assert "classes" not in header["network"]["arguments"] and header["training"]["config"]["flip"] is True
 
 
 def test_labels_that_are_not_there_are_refused(recon_command, tmp_path):
