@@ -69,7 +69,7 @@ def main() -> None:
     print(f"| {arguments.count} samples told their digit | read as that digit |\n|---|---:|")
     asked = torch.arange(arguments.count) % 10
     told = [(f"labels, weight {w:g}", w, None) for w in (1, 2, 3)]
-    told += [(f"classifier, weight {w:g}", w, guide) for guide in guides for w in (1, 2, 4)]
+    told += [(f"classifier, weight {w:g}", w, guide) for guide in guides for w in (1, 2, 4, 8)]
     for name, weight, classifier in told:
         drawn = recon.sample_prior(
             prior, arguments.count, arguments.steps, 0, label=asked, label_weight=weight, classifier=classifier
