@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LEAST, MOST = 1e-18, 1e18  # of what is zero or more: single precision holds its square and one over that
+LARGEST = 3.4e38  # of single precision
+
 
 def fault(what: str, got: object, expected: object, remedy: str) -> ValueError:
     """A ValueError that says got / expected / what to do."""
@@ -23,9 +26,9 @@ def positive_int(what: str, value: object) -> int:
 
 
 def finite_float(what: str, value: object, low: float = -math.inf, above: bool = False) -> float:
-    """`value` as a finite float, at least `low` (or `above` it)."""
-    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < low or (above and value == low):
+    """`value` as a float that single precision holds, at least `low` (or `above` it)."""
+    good = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST
+    if not good or value < low or (above and value < low + LEAST):
         bound = "" if low == -math.inf else f" {'above' if above else 'of at least'} {low:g}"
         raise fault(what, repr(value), f"one finite number{bound}", f"correct `{what}`")
     return float(value)
@@ -120,10 +123,12 @@ def level_for(what: str, value: float | Tensor, y: Tensor) -> Tensor:
 
 
 def level_at_least(what: str, value: float | Tensor, remedy: str, above: bool = False) -> None:
-    """Refuse a number or tensor that is not finite, is negative, or, with `above`, is zero."""
+    """Refuse a number or tensor that is not within `LEAST` .. `MOST`; without `above`, zero is taken too."""
     level = torch.as_tensor(value, dtype=torch.float64)
-    if not bool((level.isfinite() & ((level > 0) if above else (level >= 0))).all()):
-        raise fault(what, value, f"finite and {'above zero' if above else 'zero or more'}", remedy)
+    wrong = ~((level >= LEAST) & (level <= MOST) | (level == 0) & (not above))
+    if bool(wrong.any()):
+        bound = "above zero" if above else "zero or more"
+        raise fault(what, float(level[wrong].flatten()[0]), f"finite and {bound}, within {LEAST:g} .. {MOST:g}", remedy)
 
 
 def data_pair(y: Tensor, clean: Tensor) -> None:
