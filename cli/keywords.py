@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import UnionType
@@ -15,7 +14,7 @@ from cli.errors import nearest, usage
 
 WORDS = {
     int: "a whole number",
-    float: "a number",
+    float: "a number of at most 3.4e38",
     Sequence: "numbers with commas between",
     np.ndarray: "a file of an array (NPY, or a picture)",
     str: "a word",
@@ -77,7 +76,7 @@ def whole(text: str, hint: Any) -> int:
 
 def number(text: str, hint: Any) -> float:
     value = float(text)
-    if not math.isfinite(value):
+    if not abs(value) <= float(np.finfo(np.float32).max):
         raise ValueError(text)
     return value
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cli import noises
-from cli.errors import INPUT, refusing, usage
+from cli.errors import INPUT, USAGE, refusing, usage
 from cli.images import chosen
 from cli.measure import AUTO, ESTIMATED, STATED, Task
 from cli.run_record import Run
@@ -57,7 +57,9 @@ def from_kspace(path: Path, noise: str | None, flags: KspaceFlags, items: str | 
         run.note(f"noise {factor * level:.4g} (scaled), estimated at the edge of k-space")
     run.begin(scale=factor, noise_level=factor * level, coils=len(kspace))
     known = ESTIMATED if noise in (None, AUTO) else STATED
-    return Task(recon.Measurement(operator, y.float(), Gaussian(factor * level)), None, "[0,1]", known=known)
+    with refusing("E-USAGE", "k-space cannot be scaled so", f"--scale {flags.scale}", USAGE):
+        measurement = recon.Measurement(operator, y.float(), Gaussian(factor * level))
+    return Task(measurement, None, "[0,1]", known=known)
 
 
 def estimated(kspace: np.ndarray, share: float, run: Run) -> np.ndarray:

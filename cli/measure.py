@@ -138,14 +138,15 @@ def simulated(
     built = spec.build(operator, own, x.shape[-2:], seed)
     refuse_channels(x, built)
     clean = built(images)
+    refuse_overflow(clean, operator)
     # the largest value of k-space is the sum of the image, far above all others: its noise is compared with the image
     largest = images if operator == "mri" else clean
     model = noises.noise(noise, of_noise, float(largest.abs().max()))
     draw = CounterNoise(seed, range(len(x)), [MEASUREMENT] * len(x))
-    with refusing("E-RANGE", "such data cannot be", f"--noise-model {noise.model}", INPUT):
+    with refusing("E-RANGE", "such data cannot be", f"--noise-model {noise.model or 'gaussian'}", INPUT):
         y = model.sample(clean, *(draw(clean) for _ in range(model.draws)))
-    if built.measured is not None:
-        y = y * built.measured
+        y = y if built.measured is None else y * built.measured
+        measurement = recon.Measurement(built, y, model)
     stored = {
         "y": y.numpy(),
         "operator": built.spec,
@@ -154,7 +155,15 @@ def simulated(
         "unit": unit,
         "attrs": {"seed": seed},
     }
-    return Task(recon.Measurement(built, y, model), x, unit), stored
+    return Task(measurement, x, unit), stored
+
+
+def refuse_overflow(clean: Tensor, operator: str) -> None:
+    """Refuses noiseless data beyond single precision."""
+    if not bool(clean.isfinite().all()):
+        raise InputRefused("E-RANGE", "such data cannot be", f"--operator {operator}",
+                           "values beyond single precision, 3.4e38", "finite values",
+                           "smaller values of the image or of the operator's --set")  # fmt: skip
 
 
 def refuse_channels(x: np.ndarray, operator: LinearOperator) -> None:

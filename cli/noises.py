@@ -98,6 +98,8 @@ def sigma(text: str, largest: float) -> float:
         text: as typed.
         largest: largest absolute value of the noiseless data.
     """
+    from operators import Gaussian
+
     relative = text.strip().endswith("%")
     try:
         value = float(text.strip().removesuffix("%"))
@@ -111,7 +113,10 @@ def sigma(text: str, largest: float) -> float:
             "a number of zero or more, or a share like 1%",
             "--noise 0.02, or --noise 1%",
         )
-    return value / 100 * largest if relative else value
+    level = value / 100 * largest if relative else value
+    with refusing("E-USAGE", "noise level cannot be used", f"--noise {text}", USAGE):
+        Gaussian(level)
+    return level
 
 
 def split(flags: OperatorFlags, model: str | None) -> tuple[OperatorFlags, list[str]]:

@@ -33,7 +33,7 @@ MethodOptions = Annotated[
     ),
 ]
 Steps = Annotated[
-    int | None, typer.Option(min=1, help=f"Network calls for each sample; default {catalogue.STEPS}.")
+    int | None, typer.Option(min=1, max=100_000, help=f"Network calls for each sample; default {catalogue.STEPS}.")
 ]
 Samples = Annotated[int, typer.Option(min=1, help="Draws from the posterior for each item.")]
 Seed = Annotated[
@@ -50,7 +50,7 @@ Device = Annotated[
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Images in one network call; results do not depend on it.", rich_help_panel=RUNNING
+        min=1, max=2**31 - 1, help="Images in one network call; results do not depend on it.", rich_help_panel=RUNNING
     ),
 ]
 Config = Annotated[
@@ -64,7 +64,10 @@ Config = Annotated[
 ]
 
 Label = Annotated[str | None, typer.Option(help="What the picture shows: a class of the prior, name or number.")]
-LabelWeight = Annotated[float, typer.Option(help="How strongly; 1 is Bayes' rule, others cost a second network call.")]
+LabelWeight = Annotated[
+    float,
+    typer.Option(min=-1e6, max=1e6, help="How strongly; 1 is Bayes' rule, others cost a second network call."),
+]
 Classifier = Annotated[
     Path | None, typer.Option(help="Take the label from this classifier, a file or digits-32, in place of the prior.")
 ]
@@ -118,7 +121,8 @@ Angles = Annotated[
     ),
 ]
 Detectors = Annotated[
-    int | None, typer.Option(help="ct: detector elements; default: the diagonal.", rich_help_panel=OPERATOR)
+    int | None,
+    typer.Option(max=100_000, help="ct: detector elements; default: the diagonal.", rich_help_panel=OPERATOR),
 ]
 Keep = Annotated[
     float | None, typer.Option(help="inpaint: share of pixels seen, at random.", rich_help_panel=OPERATOR)

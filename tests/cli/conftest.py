@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,29 @@ def recon_command(capsys, tmp_path, monkeypatch) -> Callable[..., Outcome]:
         capsys.readouterr()
         code = execute([str(word) for word in words])
         return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def refused(recon_command, tmp_path):
+    """Runs a command that must fail: checks form, speed and that no file appears; gives the message."""
+
+    def call(code: int, *words: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        start = time.process_time()  # of the processor: a busy machine is no fault of the command
+        done = recon_command(*words)
+        seconds = time.process_time() - start
+        assert done.code == code, f"exit {done.code}, expected {code}\n{done.err}"
+        assert sorted(tmp_path.rglob("*")) == before, "something was written"
+        assert seconds < 2.0
+        assert done.out == "" and "Traceback" not in done.err
+        message = done.err[done.err.index("error E-") :].splitlines()
+        for label in ("where", "found", "expected", "fix"):
+            assert [
+                line for line in message if line.startswith(f"  {label:<9} ") and line[12:].strip(" -")
+            ], label
+        return done.err
 
     return call
 
