@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cli.errors import usage
+from cli.run_record import document
 
 if TYPE_CHECKING:
     from recon.calibration import Calibration, Estimate
@@ -100,7 +100,7 @@ def words(found: Calibration) -> list[str]:
 
 def write(folder: Path, found: Calibration, numbers: dict[str, Any]) -> None:
     """The figure and the numbers."""
-    (folder / NUMBERS).write_text(json.dumps(numbers, indent=2) + "\n")
+    (folder / NUMBERS).write_text(document(numbers) + "\n")
     figure(folder / FIGURE, found)
 
 

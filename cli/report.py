@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cli.pictures import Picture, data_uri
+from cli.run_record import document
 from cli.scores import PERCENT
 from cli.verdict import Verdict
 
@@ -68,7 +68,7 @@ def write(
         sections=embedded,
         run=run,
         prior=prior or {},
-        run_json=json.dumps(run, indent=2),
+        run_json=document(run),
         percent=PERCENT,
     )
     path = folder / "report.html"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
@@ -111,12 +112,37 @@ class Run:
 def save(folder: Path, record: dict[str, Any]) -> None:
     """Writes `run.json` into `folder`."""
     with atomic_file(folder / "run.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        temporary.write_text(document(record) + "\n")
+
+
+def document(record: dict[str, Any]) -> str:
+    """A record as JSON, which knows no infinity: such a number is null, and `not_finite` says where and what it was."""
+    lost: dict[str, str] = {}
+    whole = finite(record, "", lost)
+    return json.dumps({**whole, "not_finite": lost} if lost else whole, indent=2, allow_nan=False)
+
+
+def finite(value: Any, place: str, lost: dict[str, str]) -> Any:
+    """`value` with None for every number that is not finite; `lost` gets its place, "scores/mean/psnr", and the number.
+
+    Args:
+        value: as JSON knows it, but for such numbers.
+        place: of the value in the whole.
+        lost: is filled.
+    """
+    if isinstance(value, dict):
+        return {key: finite(item, f"{place}/{key}".lstrip("/"), lost) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item, f"{place}/{index}", lost) for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        lost[place] = str(value)
+        return None
+    return value
 
 
 def show(record: dict[str, Any], as_json: bool, lines: list[object]) -> None:
     """A command's result on stdout: the whole record as JSON, or the lines that a person wants."""
-    print(json.dumps(record, indent=2) if as_json else "\n".join(str(line) for line in lines))
+    print(document(record) if as_json else "\n".join(str(line) for line in lines))
 
 
 def plain(value: Any) -> Any:

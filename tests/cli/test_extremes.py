@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+
+import data
+from cli.run_record import document
 
 SIMULATED = [
     ["identity", "--noise", "1e38"],
@@ -42,3 +47,27 @@ def test_reconstruct_refuses_them(words, refused, scan, tiny):
 
 def test_a_total_variation_of_endless_noise_is_refused(refused, scan):
     assert "1e+18" in refused(2, "reconstruct", scan, "--method", "tv", "--noise", "1e300", "-o", "out")
+
+
+def strict(text: str) -> dict:
+    """JSON as its standard has it: without infinity."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"got {word}; expected JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_a_record_is_json_and_says_what_it_had_to_leave_out():
+    found = strict(document({"chi_square": [1.5, float("inf")], "scores": {"psnr": float("nan")}, "calls": 3}))
+    assert found["chi_square"] == [1.5, None] and found["scores"] == {"psnr": None} and found["calls"] == 3
+    assert found["not_finite"] == {"chi_square/1": "inf", "scores/psnr": "nan"}
+    assert strict(document({"calls": 3})) == {"calls": 3}
+
+
+def test_a_result_that_is_the_truth_is_scored_in_json(recon_command, scan, tmp_path):
+    assert recon_command("reconstruct", scan, "--method", "fbp", "-o", "out").code == 0
+    np.save(tmp_path / "truth.npy", data.read_result(tmp_path / "out/result.h5").reconstruction)
+    done = recon_command("evaluate", "out", "--truth", "truth.npy", "--json")
+    assert done.code == 0 and strict(done.out)["mean"]["psnr"] is None, done.err
+    assert strict(done.out)["not_finite"]["mean/psnr"] == "inf"
