@@ -38,7 +38,7 @@ def evaluate(
     from cli import calibrate
     from cli import output as out
     from cli.config import refuse_idle
-    from cli.images import Selection, reference
+    from cli.images import Selection, note_without, reference
     from cli.run_record import Run, show
     from cli.scores import scores, table
 
@@ -47,16 +47,20 @@ def evaluate(
     if not calibration:
         refuse_idle(context, ("output", "overwrite"), "only --calibration writes files")
     run = Run("evaluate", {"result": result, "truth": truth, "items": items, "subset": subset})
-    found, lines, pairs = {}, [], []
+    found, lines, pairs, without = {}, [], [], []
     for name, path in (data.result_files(result) or {"": result / "result.h5"}).items():
         stored = data.read_result(path)
-        true = reference(truth, Selection(items, subset, to_gray, max_pixels), stored, path, run)
+        true = reference(truth, Selection(items, subset, to_gray, max_pixels), stored, run)
+        if true is None:
+            without.append(path)
+            continue
         peak, chi_square = float(stored.attrs["data_range"]), stored.attrs.get("chi_square")
         own = scores(stored.reconstruction, true, peak, stored.samples, chi_square)
         found[name] = {"result": str(path), "truth": str(truth or "stored"), **own}
         lines += [name, table(own)] if name else [table(own)]
         pairs.append((stored.samples, true))
-    record = found[""] if "" in found else {"results": found}
+    note_without(without, len(found), run)
+    record = found[""] if "" in found else {"results": found, "notes": run.notes}
     if calibration:
         whole = calibrate.calibrated(pairs, result)
         record = {**record, "calibration": calibrate.record(whole)}

@@ -78,22 +78,16 @@ def chosen(items: str | None, count: int) -> slice:
     return wanted
 
 
-def reference(path: Path | None, wanted: Selection, stored: ResultFile, where: Path, run: Run) -> np.ndarray:
-    """The images (B, C, H, W) that a result is compared with: from a file, else what the result stores.
+def reference(path: Path | None, wanted: Selection, stored: ResultFile, run: Run) -> np.ndarray | None:
+    """The images (B, C, H, W) that a result is compared with: from a file, else what the result stores; None without.
 
     Args:
         path: image, array, `images` file or measurement file; None for the stored truth.
         stored: the result.
-        where: its file, for messages.
     """
     shape = stored.reconstruction.shape
     if path is None:
-        if stored.attrs.get("truth") is None:
-            fix = "name the true image with --truth"
-            raise usage(
-                "no truth to compare with", str(where), "a result without truth", "--truth IMAGE or FILE", fix
-            )
-        return stored.attrs["truth"]
+        return stored.attrs.get("truth")
     if path.is_file() and data.is_measurement(path):
         found = data.read_measurement(path).x
         if found is None:
@@ -111,6 +105,15 @@ def reference(path: Path | None, wanted: Selection, stored: ResultFile, where: P
             "E-SHAPE", "result and truth differ in shape", str(path), sizes(found.shape), sizes(shape), fix
         )
     return found
+
+
+def note_without(missing: list[Path], others: int, run: Run) -> None:
+    """Notes the results that no truth is known of, beside `others`; refuses where it is known of none."""
+    names, fix = ", ".join(map(str, missing)), "name the true image with --truth"
+    if missing and not others:
+        raise usage("no truth to compare with", names, "a result without truth", "--truth IMAGE or FILE", fix)
+    if missing:
+        run.note(f"not scored, no truth is stored: {names}")
 
 
 def sizes(shape: tuple[int, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import h5py
 import numpy as np
@@ -134,6 +135,19 @@ def test_evaluate_takes_the_stored_truth(recon_command, scan, tiny, picture):
         for words in ([], ["--truth", picture], ["--truth", scan])
     )
     assert stored == given == measured
+
+
+def test_evaluate_scores_what_has_a_truth_and_names_what_has_none(recon_command, picture, tmp_path):
+    words = ["simulate", picture, "--operator", "identity"]
+    for name, more in (("a", ["--no-truth"]), ("b", []), ("c", ["--no-truth"])):
+        assert recon_command(*words, *more, "-o", f"{name}.h5").code == 0
+        assert recon_command("reconstruct", f"{name}.h5", "--method", "pinv", "-o", f"all/{name}").code == 0
+    done = recon_command("evaluate", "all", "--json")
+    assert done.code == 0 and set(json.loads(done.out)["results"]) == {"b"}, done.err
+    assert all(f"all/{name}/result.h5" in done.err for name in "ac") and "all/b" not in done.err
+    shutil.rmtree(tmp_path / "all/b")
+    done = recon_command("evaluate", "all")
+    assert done.code == 2 and "--truth" in done.err and "all/a/result.h5" in done.err
 
 
 def test_report_is_one_page_that_says_what_to_trust(recon_command, scan, tiny, tmp_path):
