@@ -57,6 +57,7 @@ METHODS = {
 }
 SOLVERS = {
     "ancestral": "DDPM's, fresh noise at every level",
+    "ancestral2m": "the same, order 2 in law, one call (SDE-DPM-Solver++ 2M): keeps the variance at few calls",
     "euler": "the probability-flow ODE, which is DDIM without noise",
     "heun": "the same, order 2, two calls a level",
     "dpm2m": "the same, order 2, one call (DPM-Solver++ 2M)",

@@ -18,6 +18,7 @@ from recon.error_control import RungeKutta45
 from recon.exponential import DPMSolver2M, DPMSolver3M, UniPC
 from recon.noise import Noise
 from recon.sde import SDE
+from recon.stochastic import Ancestral2M
 
 Step = Callable[[Denoise, Tensor, float, float, Noise], Tensor]
 
@@ -174,6 +175,7 @@ class Solver:
 
 STEPS: dict[str, Solver] = {
     "ancestral": Solver(lambda sde: ancestral(), order=1),
+    "ancestral2m": Solver(lambda sde: Ancestral2M(), order=2),
     "euler": Solver(lambda sde: euler(), order=1),
     "heun": Solver(lambda sde: heun, order=2, calls=2),
     "dpm2m": Solver(lambda sde: DPMSolver2M(), order=2),

@@ -1,9 +1,11 @@
-"""Projectors of other packages on the geometry of ours, where they are installed."""
+"""Other packages, where they are installed: how to import them, and their projectors on our geometry."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -33,18 +35,21 @@ def astra_projector(kind: str, parameters: dict, x: np.ndarray | None = None) ->
     return lambda: projector.FP(volume), lambda: projector.BP(data)
 
 
-def deepinv_projector(parameters: dict, batch: int) -> Pair | None:
-    """Forward and adjoint of deepinv's tomography for a batch, on the same number of views, or None."""
-    if importlib.util.find_spec("deepinv") is None:
-        return None
+def deepinv() -> ModuleType:
+    """The package deepinv, which must be installed."""
     if not LIBRARIES:  # its torchvision does not import beside a CPU-only torch until these names exist
         LIBRARIES.append(torch.library.Library("torchvision", "DEF"))
         for name in ("nms", "qnms"):
             LIBRARIES[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import deepinv
+    return importlib.import_module("deepinv")
 
+
+def deepinv_projector(parameters: dict, batch: int) -> Pair | None:
+    """Forward and adjoint of deepinv's tomography for a batch, on the same number of views, or None."""
+    if importlib.util.find_spec("deepinv") is None:
+        return None
     g = parallel_beam(**parameters)
-    physics = deepinv.physics.Tomography(
+    physics = deepinv().physics.Tomography(
         angles=torch.from_numpy(np.rad2deg(g.angles_rad)).float(), img_width=g.shape[0], circle=False, normalize=False
     )
     x = torch.rand(batch, 1, *g.shape)

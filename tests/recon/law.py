@@ -16,7 +16,11 @@ from torch import Tensor
 
 import recon
 from operators import OPERATORS, Gaussian, LinearOperator, dense_matrix
+from recon.exponential import DPMSolver2M, DPMSolver3M, UniPC
 from recon.noise import Noise
+from recon.stochastic import Ancestral2M
+
+MEMORY = (Ancestral2M, DPMSolver2M, DPMSolver3M, UniPC)  # steps that remember the levels before
 
 
 @dataclass
@@ -46,8 +50,10 @@ def law(build: Build, mean: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
         mean: (*event), float64.
         root: (k, *event).
     """
-    sigmas = build(Impulses(0), 1).sigmas
-    event = mean.shape
+    first = build(Impulses(0), 1)
+    sigmas, event = first.sigmas, mean.shape
+    if isinstance(first.step, MEMORY):
+        return whole_law(build, mean, root)
     for pair in zip(sigmas, sigmas[1:], strict=False):
 
         def after(state: Tensor) -> tuple[Tensor, int]:
@@ -63,6 +69,20 @@ def law(build: Build, mean: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
         root = torch.linalg.qr((ends[1:] - mean).flatten(1), mode="r").R.reshape(-1, *event)
     flat = root.flatten(1)
     return mean.flatten(), flat.T @ flat
+
+
+def whole_law(build: Build, mean: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+    """`law` in one run, each row with one number of all that are drawn: for steps that remember the levels before."""
+    event, noise = mean.shape, Impulses(0)
+    plan = build(noise, 1)
+    with torch.no_grad():
+        recon.sample(plan.denoise, mean[None], plan.sigmas, plan.step, plan.moves, noise)
+        states = torch.cat([mean[None], mean + root, mean.expand(noise.drawn, *event)])
+        impulses = Impulses(1 + len(root))
+        plan = build(impulses, len(states))
+        ends = recon.sample(plan.denoise, states, plan.sigmas, plan.step, plan.moves, impulses).flatten(1)
+    apart = ends[1:] - ends[0]
+    return ends[0], apart.T @ apart
 
 
 def start(prior: recon.Prior, sigma: float) -> tuple[Tensor, Tensor]:
