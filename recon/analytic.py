@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from recon.covariance import Covariance, as_covariance
+from recon.covariance import Covariance, WhiteCovariance, as_covariance
 from recon.prior import Prior, Units
 from recon.sde import SDE, VE
+
+DRAWS = 1000  # that a mixture measures its error covariance on
 
 
 def _wide(spread: float) -> SDE:
@@ -126,6 +128,7 @@ class MixturePrior(Prior):
         self.register_buffer("mean", center)
         self.register_buffer("means", means)
         self.register_buffer("weights", weights)
+        self._errors: dict[float, tuple[float, Tensor, Tensor]] = {}  # of the levels asked for
 
     def log_components(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """log w_k N(x; mean_k, C_k + sigma^2), shape (B, K)."""
@@ -173,6 +176,32 @@ class MixturePrior(Prior):
             estimate = mean + covariance.filter(x - mean, _gains(covariance.eigenvalues, s))
             result = result + responsibilities[:, k].reshape(-1, *(1,) * (x.ndim - 1)) * estimate
         return result
+
+    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
+        """C^power v, C the covariance of x0 given x averaged over DRAWS draws of x from the mixture.
+
+        Within components of one white covariance it is c sigma^2 / (c + sigma^2), between them of low rank. Mixtures of
+        others are taken for white, as every prior that does not know better.
+        """
+        if not isinstance(self.covariances[0], WhiteCovariance) or not self._at_once(v, sigma):
+            return super().error_filter(v, sigma, power)
+        if sigma not in self._errors:
+            self._errors[sigma] = self._error(sigma)
+        within, between, directions = self._errors[sigma]
+        extra = (v.flatten(1) @ directions) * ((within + between) ** power - within**power)
+        return within**power * v + (extra @ directions.T).reshape(v.shape)
+
+    def _error(self, sigma: float) -> tuple[float, Tensor, Tensor]:
+        """Of the mean error covariance: the part within components, the eigenvalues between them and their vectors."""
+        generator, c = torch.Generator().manual_seed(0), float(self.covariances[0].eigenvalues.flatten()[0])
+        chosen = torch.multinomial(self.weights.cpu(), DRAWS, replacement=True, generator=generator)
+        noise = torch.randn((DRAWS, self.mean.numel()), generator=generator, dtype=torch.float64)
+        x = self.means[chosen] + math.sqrt(c + sigma**2) * noise.to(self.mean).reshape(-1, *self.shape)
+        shares, gain = self._log_shares(x, sigma).softmax(1), sigma**2 / (c + sigma**2)
+        spread = shares.mean(0).diag() - shares.T @ shares / DRAWS  # of the component, given x
+        axes, triangle = torch.linalg.qr(gain * (self.means - self.mean).flatten(1).T)
+        between, vectors = torch.linalg.eigh(triangle @ spread @ triangle.T)
+        return c * gain, between.clamp(min=0), axes @ vectors
 
     def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
         """Exact draws from unit noise (B, *event) and component numbers (B,)."""

@@ -23,6 +23,7 @@ from recon.condition import Denoise, Guidance, with_vjp
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior
+from recon.wiener import solver
 
 Twist = Callable[[Tensor, float], Tensor]  # (x0, sigma) -> log g (B,), up to a number that depends on sigma alone
 
@@ -138,6 +139,23 @@ def gaussian_twist(measurement: Measurement, variance: Callable[[float], float],
     return twist
 
 
+def spectral_twist(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Twist:
+    """log N(y; A x0, A C A^H + sigma_y^2) with the prior's own error covariance C at the level, for linear operators.
+
+    C does not depend on x, so its determinant is left out; the gradient is A^H (A C A^H + sigma_y^2)^-1 (y - A x0).
+    """
+    solve = solver(measurement, prior, iterations, tolerance)
+
+    def twist(x0: Tensor, sigma: float) -> Tensor:
+        residual = measurement.residual(x0)
+        with torch.no_grad():
+            found = solve(residual, sigma)
+        # -<r, S^-1 r> / 2 by its value, and by a term that is zero but whose gradient is A^H S^-1 r
+        return -0.5 * (found.misfit + _dot(found.v, found.shift)) + _dot(x0 - x0.detach(), found.v)
+
+    return twist
+
+
 class MCGDiff:
     """Linear operators by their singular vectors: datum i is the state's own coordinate at the level sigma_y / s_i.
 
@@ -199,14 +217,15 @@ class MCGDiff:
         if sigma_next == 0:
             weight = torch.where(self.noise < sigma, sigma**2 / (sigma**2 + self.noise.square()), 0.0)
             return x0 + self.right.adjoint(weight * (self.data - z0)), _zeros(x)
-        share = (sigma_next / sigma) ** 2
-        free = x0 + share * (x - x0) + sigma_next * math.sqrt(1 - share) * noise(x)
+        share, n = (sigma_next / sigma) ** 2, noise(x)
+        free = x0 + share * (x - x0) + sigma_next * math.sqrt(1 - share) * n
         open_, level, mean, kernel, twist = self._ahead(z, z0, sigma, sigma_next)
         gain = torch.where(open_, kernel / torch.where(open_, kernel + twist, 1.0), 0.0)
-        there = mean + gain * (self.data - mean) + (gain * twist).sqrt() * noise(z)
+        # a coordinate is drawn towards its datum, or is at it and moves on: either takes noise, never both
+        unit, drawn = self.right(n), self.right(free)
+        there = mean + gain * (self.data - mean) + (gain * twist).sqrt() * unit
         onward = (sigma_next / level).square()
-        moved = z0 + onward * (there - z0) + sigma_next * (1 - onward).clamp(min=0).sqrt() * noise(z)
-        drawn = self.right(free)
+        moved = z0 + onward * (there - z0) + sigma_next * (1 - onward).clamp(min=0).sqrt() * unit
         moved = torch.where(open_, moved, drawn)
         still = self.level < sigma_next
         return free + self.right.adjoint(moved - drawn), self._log(moved, sigma_next**2 - self.level.square(), still)

@@ -1,111 +1,114 @@
-"""One particle filter for each item, whose particles are the samples: they share what each has found.
+"""One particle filter for each item, whose particles are its samples: they share what each has found.
 
 Where the posterior has several modes this is worth far more than a few particles for each sample: the weights choose
 among all of them. The samples of an item then depend on each other, and on how many they are; not on the batch size
 nor on the other items.
+
+Weights of many data differ by many nats, and then few particles are the ancestors of all: the filter is for data of few
+numbers, or for many levels, and a spread of nothing says that it has collapsed.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from recon import guidance
+from recon.condition import Denoise
+from recon.grids import default_levels, white_variance
 from recon.likelihood import Measurement
-from recon.noise import CounterNoise
-from recon.particles import Kernel, MCGDiff, Twisted, effective, gaussian_twist, systematic, uniform
-from recon.posterior import Posterior
-from recon.presets import DEFAULT_STEPS, default_levels, white_variance
+from recon.noise import Noise
+from recon.particles import (
+    Kernel,
+    MCGDiff,
+    Twisted,
+    effective,
+    gaussian_twist,
+    spectral_twist,
+    systematic,
+    uniform,
+)
 from recon.prior import Prior
+from recon.sampling import Method
 
-MakeKernel = Callable[[Measurement, Prior, list[float]], Kernel]
-
-
-def mcgdiff(measurement: Measurement, prior: Prior, levels: list[float]) -> Kernel:
-    """For linear operators with a cheap singular value decomposition, no backpropagation; see `MCGDiff`."""
-    return MCGDiff(measurement, prior, levels[-2])
+ITERATIONS, TOLERANCE = 8, 1e-2  # of the solves, as in the default
 
 
-def twisted(measurement: Measurement, prior: Prior, levels: list[float]) -> Kernel:
-    """For any differentiable operator, one backpropagation a call; see `Twisted`."""
+def spectral(measurement: Measurement, prior: Prior, last: float) -> Kernel:
+    """The default's guidance for linear operators, weighted by the same error covariance; one backpropagation a call.
+
+    What guidance gets wrong where p(x0 | x) has several modes, the weights undo.
+    """
+    twist = spectral_twist(measurement, prior, ITERATIONS, TOLERANCE)
+    return Twisted(twist, guidance.spectral(measurement, prior, ITERATIONS, TOLERANCE))
+
+
+def twisted(measurement: Measurement, prior: Prior, last: float) -> Kernel:
+    """For any differentiable operator, by a white spread of x0; one backpropagation a call."""
     return Twisted(gaussian_twist(measurement, white_variance(prior)))
+
+
+KERNELS: dict[str, Callable[[Measurement, Prior, float], Kernel]] = {
+    "spectral": spectral,
+    "twisted": twisted,
+    "mcgdiff": MCGDiff,
+}
+
+
+class Population:
+    """A step with memory: the rows of the batch are the particles of one item, weighted and resampled together.
+
+    Make one for each run, without moves; see `recon.particles.ParticleFilter` for several particles a row.
+
+    Attributes:
+        log_weights: (B,), not normalised.
+        sizes: the effective number of particles at each level.
+    """
+
+    def __init__(self, kernel: Kernel, prior: Prior, threshold: float = 0.5) -> None:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"got threshold {threshold}; expected a share of the particles, from 0 to 1")
+        self.kernel, self.prior, self.threshold = kernel, prior, threshold
+        self.log_weights: Tensor | None = None
+        self.sizes: list[float] = []
+
+    def __call__(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
+        if self.log_weights is None:
+            x, debt = self.kernel.begin(x, self.prior.start(torch.zeros_like(x), sigma), sigma, noise)
+            self.log_weights = -debt
+        worth, x0, shift = self.kernel.look(denoise, x, sigma, sigma_next)
+        self.log_weights = self.log_weights + worth
+        self.sizes.append(float(effective(self.log_weights[None])))
+        number = uniform(noise, x)[:1]  # drawn in any case, so that noise does not hang on the weights
+        if sigma_next == 0 or self.sizes[-1] < self.threshold * len(x):
+            kept = systematic(self.log_weights[None], number, len(x))[0]
+            self.log_weights = torch.zeros_like(self.log_weights)
+            worth, x, x0, shift = (tensor[kept] for tensor in (worth, x, x0, shift))
+        x, debt = self.kernel.draw(worth, x, x0, shift, sigma, sigma_next, noise)
+        self.log_weights = self.log_weights - debt
+        return x
 
 
 def population(
     measurement: Measurement,
     prior: Prior,
-    samples: int = 64,
-    steps: int = DEFAULT_STEPS,
-    seed: int = 0,
-    kernel: MakeKernel = mcgdiff,
-    batch_size: int | None = None,
+    steps: int,
+    noise: Noise,
+    *,
+    kernel: str = "spectral",
     threshold: float = 0.5,
-) -> Posterior:
-    """Samples of p(x | y) for each item by a filter of as many particles, at one network call a sample and level.
+) -> Method:
+    """One filter whose particles are the samples of an item, dozens at least, at a network call a sample and level.
 
-    Args:
-        measurement: operator, data (B, ...) and noise, in the units of the images' values.
-        prior: its units are applied here.
-        samples: S, particles an item; dozens at least.
-        steps: levels, so network calls a sample.
-        seed: of the run.
-        kernel: `mcgdiff` or `twisted`.
-        batch_size: particles computed together; default: all of an item.
-        threshold: a population worth fewer than this share of its particles is resampled.
-
-    Returns:
-        Posterior with samples (S, B, *event) in values, on the CPU.
+    `kernel` is one of `KERNELS`: "spectral", the default's guidance and weights by the same error covariance;
+    "twisted", those of tds; "mcgdiff", those of smc. A population worth fewer than the share `threshold` of its
+    particles is resampled (1: at every level, as published for MCGDiff).
 
     Reference: Cardoso et al., 2023, algorithm 2, arXiv:2308.07983; Wu et al., 2023, algorithm 1, arXiv:2306.17775.
     """
-    if samples < 1 or steps < 1:
-        raise ValueError(f"got samples={samples} and steps={steps}; expected at least 1 of each")
-    given = measurement.to(prior.device, prior.dtype)
-    normalised, started, levels = given.in_units_of(prior).whitened(), time.monotonic(), default_levels(prior, steps)
-    event, found = measurement.image_shape[1:], []
-    with torch.no_grad():
-        for item in range(measurement.image_shape[0]):
-            parts = [range(first, min(samples, first + (batch_size or samples)))
-                     for first in range(0, samples, batch_size or samples)]
-            noises = [CounterNoise(seed, [item] * len(part), part) for part in parts]
-            kernels = [kernel(normalised.rows([item] * len(part)), prior, levels) for part in parts]
-            found.append(prior.to_value(_filtered(prior, event, kernels, noises, levels, threshold)).cpu())
-    result = torch.stack(found, 1)
-    chi_square = None if given.noiseless else measurement.to("cpu", prior.dtype).chi_square(result.mean(0))
-    return Posterior(result, steps, steps if kernel is twisted else 0, seed, time.monotonic() - started, chi_square)
-
-
-def _filtered(
-    prior: Prior,
-    event: tuple[int, ...],
-    kernels: list[Kernel],
-    noises: list[CounterNoise],
-    levels: list[float],
-    threshold: float,
-) -> Tensor:
-    """The particles of one item at the last level, (S, *event); `kernels` and `noises` belong to parts of them."""
-    sizes = [len(noise.rows) for noise in noises]
-    count, begun = sum(sizes), []
-    for kernel, noise, size in zip(kernels, noises, sizes, strict=True):
-        zero = torch.zeros((size, *event), dtype=prior.dtype, device=prior.device)
-        begun.append(
-            kernel.begin(prior.start(noise(zero), levels[0]), prior.start(zero, levels[0]), levels[0], noise)
-        )
-    x, log_weights = torch.cat([state for state, _ in begun]), -torch.cat([debt for _, debt in begun])
-    for sigma, sigma_next in zip(levels, levels[1:], strict=False):
-        parts = zip(kernels, x.split(sizes), strict=True)
-        looked = [kernel.look(prior.denoise, part, sigma, sigma_next) for kernel, part in parts]
-        worth, x0, shift = (torch.cat(tensors) for tensors in zip(*looked, strict=True))
-        log_weights = log_weights + worth
-        numbers = torch.cat([uniform(noise, part) for noise, part in zip(noises, x.split(sizes), strict=True)])
-        if sigma_next == 0 or float(effective(log_weights[None])) < threshold * count:
-            kept = systematic(log_weights[None], numbers[:1], count)[0]
-            log_weights = torch.zeros_like(log_weights)
-            worth, x, x0, shift = (tensor[kept] for tensor in (worth, x, x0, shift))
-        split = zip(kernels, noises, *(tensor.split(sizes) for tensor in (worth, x, x0, shift)), strict=True)
-        drawn = [kernel.draw(*tensors, sigma, sigma_next, noise) for kernel, noise, *tensors in split]
-        x, debt = (torch.cat(tensors) for tensors in zip(*drawn, strict=True))
-        log_weights = log_weights - debt
-    return x
+    if kernel not in KERNELS:
+        raise ValueError(f"got kernel {kernel!r}; expected one of {', '.join(KERNELS)}")
+    levels = default_levels(prior, steps)
+    return Method(prior.denoise, levels, Population(KERNELS[kernel](measurement, prior, levels[-2]), prior, threshold))

@@ -25,6 +25,7 @@ from recon.loss import mean_likelihood
 from recon.moves import below_noise, on_state
 from recon.noise import Noise
 from recon.particles import MCGDiff, ParticleFilter, Twisted, gaussian_twist
+from recon.population import population
 from recon.prior import Prior
 from recon.sampling import Method, sample
 from recon.schedule import karras, time_travel
@@ -330,7 +331,9 @@ METHODS: dict[str, Preset] = {
     "repaint": repaint,
     "smc": smc,
     "tds": tds,
+    "population": population,
     "reddiff": reddiff,
     "energy": with_energy,
 }
+WHOLE = ("population",)  # methods that draw the samples of an item together, whatever the batch size
 DEFAULT_METHOD, DEFAULT_STEPS = "spectral", 50

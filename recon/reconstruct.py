@@ -16,7 +16,7 @@ from recon.labels import LogProbability, checked, told
 from recon.likelihood import Measurement
 from recon.noise import CounterNoise
 from recon.posterior import Posterior
-from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS, METHODS, solve
+from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS, METHODS, WHOLE, solve
 from recon.prior import Prior
 from recon.sampling import sample
 
@@ -115,7 +115,8 @@ def reconstruct(
         method: name in `recon.METHODS`; default: the toolkit's own.
         steps: network calls that each sample may take; default 50.
         samples: S, posterior samples for each item.
-        seed: of the run; sample s of item b is the same for any batch size and number of samples.
+        seed: of the run; sample s of item b is the same for any batch size and, but for `population`, any number of
+            samples.
         batch_size: rows (item, sample) computed together; no influence on the result but rounding.
         device: where to compute; default: where the prior is.
         progress: called with the finished fraction of the run.
@@ -145,6 +146,8 @@ def reconstruct(
     normalised = normalised.whitened() if measurement.gaussian else normalised
     items, event = measurement.image_shape[0], measurement.image_shape[1:]
     chunks = _chunks(items, samples, batch_size or default_batch(measurement.image_shape))
+    if method in WHOLE:
+        chunks = [[(item, s) for s in range(samples)] for item in range(items)]
     result = torch.empty((samples, items, *event), dtype=prior.dtype)
     started, counts = time.monotonic(), []
     for number, rows in enumerate(chunks):

@@ -1,33 +1,57 @@
 """The board of the Gaussian mixture: how far the samples of each method are from an exactly known posterior.
 
-    python -m tests.benchmarks.mixture --n 300 --seeds 3 --dims 8,80 -o mixture.jsonl     # again: goes on
-    python -m tests.benchmarks.mixture -o mixture.jsonl --table                           # Markdown
+    python -m tests.benchmarks.mixture --dims 8,80 --seeds 3 -o mixture.jsonl     # again: goes on
+    python -m tests.benchmarks.mixture -o mixture.jsonl --table                   # Markdown
 
 Set-up of Cardoso et al., Monte Carlo guided diffusion for Bayesian linear inverse problems, 2023, arXiv:2308.07983,
 section 4: 25 components of unit covariance with means (8 i, 8 j), i and j from -2 to 2, repeated to dx numbers, weights
 chi-square; operators with random singular vectors and singular values sorted from U(0, 1), noise U(0, 1) times the
 largest. The posterior is a mixture. The distance is the mean over random directions of the W1 distance between the
 projections of n samples and of n exact ones; `floor` is that of two exact sets. Every method gets the same number of
-network calls a sample, particles counted; `population` is the kernel of `smc` as published, one filter whose n
-particles are the n samples, and `population_twisted` one with that of `tds`. `energy` has no posterior here, and is
-left out.
+network calls a sample, particles counted. `smc, n particles` is MCGDiff as published: one filter whose n particles are
+the n samples, resampled at every level; rows `population, ...` are our filters of that kind, while `smc` and `tds` draw
+each sample by particles of its own. `energy` has no posterior here, and is left out. All methods of a seed are given
+the same exact samples, directions and noise.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import time
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import recon
 from operators import Dense, Gaussian
-from recon.population import mcgdiff, population, twisted
+from recon.noise import CounterNoise
 from tests.benchmarks.table import append_row, read_rows
 
-POPULATIONS = {"population": (mcgdiff, 1.0), "population_twisted": (twisted, 0.5)}  # kernel, threshold
+VARIANTS = {  # row -> method, options
+    "smc, n particles": ("population", {"kernel": "mcgdiff", "threshold": 1.0}),
+    "population, twisted": ("population", {"kernel": "twisted"}),
+    "population, mcgdiff": ("population", {"kernel": "mcgdiff"}),
+}
+DIRECTIONS = 500  # at a time
+
+
+class CommonNoise(CounterNoise):
+    """The same numbers, those of earlier methods looked up: making them takes longer than the methods."""
+
+    kept: dict[tuple, Tensor] = {}  # noqa: RUF012
+
+    def __call__(self, like: Tensor) -> Tensor:
+        key = (self.seed, self.rows[0], len(self.rows), self.draw, tuple(like.shape[1:]))
+        if key in self.kept:
+            self.draw += 1
+        else:
+            self.kept[key] = super().__call__(torch.empty_like(like, dtype=torch.float32))
+        return self.kept[key].to(like)
 
 
 def problem(dx: int, dy: int, seed: int) -> tuple[recon.MixturePrior, recon.Measurement]:
@@ -65,37 +89,43 @@ def exact(prior: recon.MixturePrior, measurement: recon.Measurement, n: int, see
     return x + torch.linalg.solve(total, (y - data).T).T @ matrix  # Matheron's rule
 
 
-def distance(a: Tensor, b: Tensor, directions: int, seed: int = 0) -> float:
-    """Mean over random directions of the W1 distance between the projections of a and b (n, dx)."""
-    generator, sums = torch.Generator().manual_seed(seed), []
-    for first in range(0, directions, 500):
-        u = torch.randn(a.shape[1], min(500, directions - first), generator=generator, dtype=a.dtype)
-        u = u / u.norm(dim=0)
-        sums.append(((a @ u).sort(0).values - (b @ u).sort(0).values).abs().mean(0))
-    return float(torch.cat(sums).mean())
+def projected(x: Tensor, directions: int, seed: int = 0) -> np.ndarray:
+    """The projections of samples x (n, dx) on random directions, each sorted, (directions, n) float32."""
+    generator, x = torch.Generator().manual_seed(seed), x.float()
+    found = np.empty((directions, len(x)), dtype=np.float32)
+    for first in range(0, directions, DIRECTIONS):
+        u = torch.randn((min(DIRECTIONS, directions - first), x.shape[1]), generator=generator)
+        found[first : first + DIRECTIONS] = np.sort((u / u.norm(dim=1, keepdim=True)) @ x.T, axis=1)
+    return found
 
 
-def measure(dx: int, dy: int, seed: int, method: str, options: argparse.Namespace) -> dict:
-    """One row of the board."""
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean over the directions of the W1 distance between two sets of sorted projections."""
+    return float(np.mean([np.abs(u - v).mean(dtype=np.float64) for u, v in zip(a, b, strict=True)]))
+
+
+def measure(cell: tuple[int, int, int], methods: list[str], options: argparse.Namespace) -> Iterator[dict]:
+    """The rows of the board for (dx, dy, seed)."""
+    dx, dy, seed = cell
     prior, measurement = problem(dx, dy, seed)
-    row = {"dx": dx, "dy": dy, "seed": seed, "method": method, "n": options.n, "calls": options.calls}
-    started = time.monotonic()
-    try:
-        with torch.no_grad():
-            if method == "floor":
+    reference = projected(exact(prior, measurement, options.n, seed), options.directions)
+    for name in methods:
+        row = {"dx": dx, "dy": dy, "seed": seed, "method": name, "n": options.n, "calls": options.calls}
+        started = time.monotonic()
+        try:
+            if name == "floor":
                 x = exact(prior, measurement, options.n, seed + 10**6)
-            elif method in POPULATIONS:
-                kernel, threshold = POPULATIONS[method]
-                post = population(measurement, prior, options.n, options.calls, seed, kernel, threshold=threshold)
-                x = post.samples[:, 0]
             else:
-                post = recon.reconstruct(measurement, prior, method, options.calls, options.n, seed)
+                method, settings = VARIANTS.get(name, (name, {}))
+                post = recon.reconstruct(
+                    measurement, prior, method, options.calls, options.n, seed, options=settings
+                )
                 x, row["nfe"], row["backpropagations"] = post.samples[:, 0], post.nfe, post.backpropagations
-        row["seconds"] = round(time.monotonic() - started, 2)
-        row["w1"] = distance(x, exact(prior, measurement, options.n, seed), options.directions)
-    except (ValueError, FloatingPointError) as error:
-        row["failed"] = type(error).__name__
-    return row
+            row["seconds"] = round(time.monotonic() - started, 2)
+            row["w1"] = distance(projected(x, options.directions), reference)
+        except (ValueError, FloatingPointError) as error:
+            row["failed"] = type(error).__name__
+        yield row
 
 
 def table(rows: list[dict]) -> str:
@@ -128,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     others = [name for name in recon.METHODS if name not in ("repaint", "energy")]
     parser.add_argument("-o", "--output", type=Path, default=Path("mixture.jsonl"))
-    parser.add_argument("--methods", default=",".join(["floor", *POPULATIONS, *others]))
+    parser.add_argument("--methods", default=";".join(["floor", *VARIANTS, *others]), help="rows, parted by ;")
     parser.add_argument("--n", type=int, default=2000, help="samples of each set")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--dims", default="8,80,800", help="dx")
@@ -141,15 +171,16 @@ def main() -> None:
     if options.table:
         print(table(rows))
         return
+    importlib.import_module("recon.reconstruct").CounterNoise = CommonNoise
     done = {(row["dx"], row["dy"], row["seed"], row["method"], row["n"], row["calls"]) for row in rows}
-    for seed in range(options.seeds):
-        for dx in map(int, options.dims.split(",")):
-            for dy in map(int, options.data.split(",")):
-                for method in options.methods.split(","):
-                    if (dx, dy, seed, method, options.n, options.calls) not in done:
-                        row = measure(dx, dy, seed, method, options)
-                        append_row(options.output, row)
-                        print(row, flush=True)
+    for seed, dx in product(range(options.seeds), map(int, options.dims.split(","))):
+        CommonNoise.kept.clear()
+        for dy in map(int, options.data.split(",")):
+            cell = (dx, dy, seed)
+            missing = [m for m in options.methods.split(";") if (*cell, m, options.n, options.calls) not in done]
+            for row in measure(cell, missing, options) if missing else ():
+                append_row(options.output, row)
+                print(row, flush=True)
 
 
 if __name__ == "__main__":

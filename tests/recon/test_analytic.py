@@ -196,6 +196,24 @@ def test_mixture_of_one_is_gaussian():
     assert torch.allclose(one.log_density(x), gauss.log_density(x), rtol=1e-12)
 
 
+@pytest.mark.parametrize("sigma", [0.1, 1.0, 6.0])
+@pytest.mark.parametrize("event", [(5,), (1, 2, 3)])
+def test_mean_error_covariance_of_a_mixture(event, sigma):
+    """sigma^2 times the denoiser's Jacobian, averaged over draws, which leave an error of some per cent."""
+    n, rows = math.prod(event), 4000
+    means = 2 * draw(3, *event, seed=3)
+    prior = recon.MixturePrior(means, 0.7 * eye(n), WEIGHTS)
+    chosen = torch.multinomial(WEIGHTS, rows, replacement=True, generator=torch.Generator().manual_seed(2))
+    x = means[chosen] + math.sqrt(0.7 + sigma**2) * draw(rows, *event, seed=4)
+    x = x.requires_grad_(True)
+    x0 = prior.denoise(x, sigma).flatten(1)
+    jacobian = [torch.autograd.grad(x0[:, i].sum(), x, retain_graph=True)[0].flatten(1).mean(0) for i in range(n)]
+    units = eye(n).reshape(n, *event)
+    found, root = (prior.error_filter(units, sigma, power).flatten(1) for power in (1.0, 0.5))
+    assert relative(found, sigma**2 * torch.stack(jacobian)) < 0.06
+    assert relative(root @ root, found) < 1e-12
+
+
 def test_far_from_all_means_nothing_overflows():
     prior = recon.MixturePrior(draw(3, 6), DENSE, WEIGHTS)
     x = 1e6 * draw(2, 6)

@@ -14,10 +14,19 @@ from operators import Dense, Gaussian
 from operators.linear import Operator
 from recon.guidance import white
 from recon.noise import CounterNoise
-from recon.particles import Kernel, MCGDiff, ParticleFilter, Twisted, effective, gaussian_twist, systematic, uniform
-from recon.population import mcgdiff as mcgdiff_population
-from recon.population import population
-from recon.population import twisted as twisted_population
+from recon.particles import (
+    Kernel,
+    MCGDiff,
+    ParticleFilter,
+    Twisted,
+    effective,
+    gaussian_twist,
+    spectral_twist,
+    systematic,
+    uniform,
+)
+from recon.population import KERNELS as POPULATIONS
+from recon.population import Population
 from recon.presets import default_levels, white_variance
 
 
@@ -307,18 +316,59 @@ def test_wrong_numbers_of_particles_are_refused():
         MCGDiff(recon.Measurement(operator, torch.zeros(1, 2), Gaussian(0.1)), problem.prior, 0.1)
 
 
-@pytest.mark.parametrize("kernel", [mcgdiff_population, twisted_population])
+@pytest.mark.parametrize("kernel", POPULATIONS)
 def test_population_has_the_exact_posterior_and_does_not_depend_on_the_batch(kernel):
     """Errors of 250 particles that share ancestors are larger than those of independent ones: twice is allowed."""
     y = torch.full((2, 1), DATA, dtype=torch.float64)
     y[1] = -1.0
-    measurement = recon.Measurement(Dense(MATRIX, (2,), (1,)), y, Gaussian(SIGMA))
-    post = population(measurement, MIXTURE, 250, 30, kernel=kernel)
+    measurement, options = recon.Measurement(Dense(MATRIX, (2,), (1,)), y, Gaussian(SIGMA)), {"kernel": kernel}
+    post = recon.reconstruct(measurement, MIXTURE, "population", 30, 250, options=options)
     weights, means, covariance = expected_mixture()
     logs = torch.distributions.MultivariateNormal(means, covariance).log_prob(post.samples[:, 0, None])
     shares = (logs + weights.log()).softmax(1).mean(0)
     assert bool(((shares - weights).abs() < 8 * (weights * (1 - weights) / 250).sqrt()).all())
-    few = population(measurement, MIXTURE, 20, 8, seed=4, kernel=kernel)
-    parts = population(measurement.rows([0]), MIXTURE, 20, 8, seed=4, kernel=kernel, batch_size=7)
-    assert relative(parts.samples[:, 0], few.samples[:, 0]) < 1e-9
+    few = recon.reconstruct(measurement, MIXTURE, "population", 8, 20, 4, options=options)
+    alone = recon.reconstruct(measurement.rows([0]), MIXTURE, "population", 8, 20, 4, batch_size=7, options=options)
+    assert relative(alone.samples[:, 0], few.samples[:, 0]) < 1e-9
     assert few.samples.shape == (20, 2, 2) and few.nfe == 8 and few.chi_square.shape == (2,)
+
+
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_a_population_that_is_never_resampled_is_so_many_filters_of_one_particle(name):
+    """Until its last step, which draws among all; at the threshold 1 it is resampled at every level."""
+    problem, rows = vector_problem(), [0, 0, 0]
+    levels = default_levels(problem.prior, 10)[:-1]
+    found = []
+    for make in (lambda kernel: Population(kernel, problem.prior, 0.0),
+                 lambda kernel: ParticleFilter(kernel, problem.prior, 1)):
+        noise = CounterNoise(2, rows, [0, 1, 2])
+        run = make(POPULATIONS[name](problem.measurement.rows(rows), problem.prior, levels[-1]))
+        x = problem.prior.start(noise(torch.empty(3, 4, dtype=torch.float64)), levels[0])
+        with torch.no_grad():
+            found.append(recon.sample(problem.prior.denoise, x, levels, run, (), noise))
+    assert torch.equal(*found)
+
+
+def test_twist_of_the_error_covariance_is_the_likelihood_of_the_estimate():
+    """log N(y; A x0, A C A^T + s^2) up to a number, and its gradient, on dense matrices."""
+    problem = field_problem("blur", (4, 4))
+    measurement, sigma = problem.measurement.rows([0] * 3), 0.7
+    twist = spectral_twist(measurement, problem.prior, 200, 1e-12)
+    x0 = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_(True)
+    value = twist(x0, sigma)
+    slope = torch.autograd.grad(value.sum(), x0)[0]
+    eye = torch.eye(16, dtype=torch.float64)
+    C = problem.C @ torch.linalg.inv(problem.C + sigma**2 * eye) * sigma**2
+    total = problem.M @ C @ problem.M.T + problem.measurement.sigma**2 * torch.eye(len(problem.M), dtype=torch.float64)
+    leaf = x0.detach().clone().requires_grad_(True)
+    normal = torch.distributions.MultivariateNormal(leaf.flatten(1) @ problem.M.T, total)
+    expected = normal.log_prob(measurement.y.flatten(1))
+    assert torch.allclose(value - value[0], expected - expected[0], rtol=1e-8)
+    assert relative(slope, torch.autograd.grad(expected.sum(), leaf)[0]) < 1e-8
+
+
+def test_wrong_settings_of_a_population_are_refused():
+    problem = vector_problem()
+    for options, words in (({"kernel": "best"}, "expected one of spectral"), ({"threshold": 2.0}, "from 0 to 1")):
+        with pytest.raises(ValueError, match=words):
+            recon.reconstruct(problem.measurement, problem.prior, "population", 2, 2, options=options)

@@ -14,7 +14,7 @@ import recon
 from operators import OPERATORS, Dense, Gaussian
 from recon.networks import UNet
 from recon.noise import CounterNoise
-from recon.presets import default_levels
+from recon.presets import WHOLE, default_levels
 from recon.prior import ScorePrior, Units
 from recon.steps import ancestral
 
@@ -47,8 +47,9 @@ def test_samples_do_not_depend_on_the_batch(method):
     for batch_size in (1, 4):
         parts = recon.reconstruct(measurement, prior, method, steps=6, samples=3, seed=5, batch_size=batch_size).samples
         assert float((parts - whole).abs().max()) < 1e-5 * max(1.0, size), batch_size
-    fewer = recon.reconstruct(measurement.rows([0, 1]), prior, method, steps=6, samples=2, seed=5).samples
-    assert float((fewer - whole[:2, :2]).abs().max()) < 1e-5 * max(1.0, size)
+    count = 3 if method in WHOLE else 2
+    fewer = recon.reconstruct(measurement.rows([0, 1]), prior, method, steps=6, samples=count, seed=5).samples
+    assert float((fewer - whole[:count, :2]).abs().max()) < 1e-5 * max(1.0, size)
     other = recon.reconstruct(measurement, prior, method, steps=6, samples=3, seed=6).samples
     assert float((other - whole).abs().max()) > 1e-2
     assert float((whole[0] - whole[1]).abs().max()) > 1e-2  # samples differ
@@ -217,9 +218,12 @@ def test_reconstruct_takes_noise_that_differs_by_element():
         recon.reconstruct(with_noise(problem, torch.full((2, 1, 4, 4), 0.1)), problem.prior, steps=5, samples=2)
 
 
-@pytest.mark.parametrize("method", [name for name in recon.METHODS if name not in ("dps", "reddiff")])
+@pytest.mark.parametrize("method", [name for name in recon.METHODS if name not in ("dps", "reddiff", *WHOLE)])
 def test_noiseless_data_are_fitted(method):
-    """sigma = 0 is the limit: what is measured is kept, what is not is drawn; dps and reddiff only come near."""
+    """sigma = 0 is the limit: what is measured is kept, what is not is drawn; dps and reddiff only come near.
+
+    Samples that are weighted against each other may all be the same one in so few steps.
+    """
     problem = field_problem("inpaint", (4, 4), sigma_y=0.0)
     post = recon.reconstruct(problem.measurement, problem.prior, method, steps=20, samples=2)
     assert bool(post.samples.isfinite().all()) and post.chi_square is None
