@@ -28,7 +28,7 @@ def truncated_cg(apply: Linear, b: Tensor, iterations: int, tolerance: float | N
 
 
 def weighted_cg(
-    information: Linear, spread: Linear, precondition: Linear, b: Tensor, iterations: int, tolerance: float
+    information: Linear, spread: Linear, precondition: Linear, b: Tensor, iterations: int, goal: float
 ) -> tuple[Tensor, Tensor]:
     """v and C v of v + G C v = b, which is symmetric in the inner product <a, C b>.
 
@@ -38,8 +38,8 @@ def weighted_cg(
         precondition: an approximation of (1 + G C)^-1, symmetric in that inner product.
         b: (B, ...).
         iterations: at most so many.
-        tolerance: a row is left as it is once its error is estimated to be this much, root mean square, in standard
-            deviations of the posterior of which C v is the mean.
+        goal: a row is left as it is once the square of its error is estimated to be at most this, summed over the
+            values, in standard deviations of the posterior of which C v is the mean.
 
     Reference: Hestenes and Stiefel, 1952; with a preconditioner Golub and Van Loan, Matrix computations, section 11.5.
     """
@@ -50,13 +50,13 @@ def weighted_cg(
     v, moved, residual = torch.zeros_like(b), torch.zeros_like(b), b
     along = precondition(residual)
     along_spread = spread(along)
-    size, goal = dot(residual, along_spread), tolerance**2 * b[0].numel()
+    size = dot(residual, along_spread)
     for _ in range(iterations):
+        if not bool((size > goal).any()):
+            break
         image = along + information(along_spread)
         curvature = dot(image, along_spread)
         active = (size > goal) & (curvature > 0)
-        if not bool(active.any()):
-            break
         length = by_row(torch.where(active, size / torch.where(active, curvature, 1.0), 0.0))
         v, moved, residual = v + length * along, moved + length * along_spread, residual - length * image
         fresh = precondition(residual)

@@ -51,18 +51,24 @@ class ErrorSpectrum:
 
         Outside the measured levels the error goes with sigma^2 below and stays above.
         """
-        table, logs = torch.tensor(self.power, dtype=torch.float64).log(), [math.log(s) for s in self.sigmas]
-        place = math.log(min(max(sigma, self.sigmas[0]), self.sigmas[-1]))
-        upper = next((i for i, v in enumerate(logs) if v >= place and i), len(logs) - 1)
-        share = (place - logs[upper - 1]) / (logs[upper] - logs[upper - 1])
-        row = (1 - share) * table[upper - 1] + share * table[upper]
-        row = row + 2 * math.log(min(1.0, sigma / self.sigmas[0]))
-        f = torch.tensor(self.frequencies, dtype=torch.float64)
-        axis = torch.cat([f[1:2] / 2, f[1:]]).log()  # log |f|; the constant is treated as half the lowest frequency
-        where = radius(height, width).clamp(min=float(f[1]) / 2, max=float(f[-1])).log()
-        right = torch.searchsorted(axis, where).clamp(1, len(axis) - 1)
-        part = ((where - axis[right - 1]) / (axis[right] - axis[right - 1])).clamp(0, 1)
-        return ((1 - part) * row[right - 1] + part * row[right]).exp()
+        return interpolated(self, sigma, height, width)
+
+
+@lru_cache(maxsize=8)
+def interpolated(spectrum: ErrorSpectrum, sigma: float, height: int, width: int) -> Tensor:
+    """`ErrorSpectrum.gains`; a sampler asks many times at one level."""
+    table, logs = torch.tensor(spectrum.power, dtype=torch.float64).log(), [math.log(s) for s in spectrum.sigmas]
+    place = math.log(min(max(sigma, spectrum.sigmas[0]), spectrum.sigmas[-1]))
+    upper = next((i for i, v in enumerate(logs) if v >= place and i), len(logs) - 1)
+    share = (place - logs[upper - 1]) / (logs[upper] - logs[upper - 1])
+    row = (1 - share) * table[upper - 1] + share * table[upper]
+    row = row + 2 * math.log(min(1.0, sigma / spectrum.sigmas[0]))
+    f = torch.tensor(spectrum.frequencies, dtype=torch.float64)
+    axis = torch.cat([f[1:2] / 2, f[1:]]).log()  # log |f|; the constant is treated as half the lowest frequency
+    where = radius(height, width).clamp(min=float(f[1]) / 2, max=float(f[-1])).log()
+    right = torch.searchsorted(axis, where).clamp(1, len(axis) - 1)
+    part = ((where - axis[right - 1]) / (axis[right] - axis[right - 1])).clamp(0, 1)
+    return ((1 - part) * row[right - 1] + part * row[right]).exp()
 
 
 def measure(

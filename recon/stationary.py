@@ -30,6 +30,26 @@ def back(spectrum: Tensor, like: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+def mirrors(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """How often each frequency of the last axis of `transform` counts, to the power 1/2: all but the ends twice."""
+    twice = torch.full((size // 2 + 1,), 2.0, dtype=dtype, device=device)
+    twice[0] = 1.0
+    if size % 2 == 0:
+        twice[-1] = 1.0
+    return twice.sqrt()
+
+
+def waves(x: Tensor) -> Tensor:
+    """`transform` as real numbers (B, *frequencies, 2) with the inner products of the images x (B, *event)."""
+    return torch.view_as_real(transform(x) * mirrors(x.shape[-1], x.dtype, x.device))
+
+
+def from_waves(z: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `waves`, for an x of the shape of `like`."""
+    return back(torch.view_as_complex(z) / mirrors(like.shape[-1], like.dtype, like.device), like)
+
+
+@lru_cache(maxsize=32)
 def rings(sizes: tuple[int, ...]) -> Tensor:
     """The ring of |f| that each frequency of `transform` belongs to, flattened; the constant is alone in ring 0."""
     parts = [torch.fft.fftfreq(n, dtype=torch.float64) for n in sizes[:-1]]

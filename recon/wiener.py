@@ -15,6 +15,7 @@ is tried on one residual drawn from the model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ from recon.jacobian import Weighted
 from recon.krylov import dot, truncated_cg, weighted_cg
 from recon.likelihood import Measurement
 from recon.prior import Prior
-from recon.stationary import back, symbol, transform
+from recon.stationary import from_waves, symbol, waves
 
 
 class Solved(NamedTuple):
@@ -94,26 +95,32 @@ def image_space(measurement: Measurement, prior: Prior, iterations: int, toleran
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)
     rows = like if isinstance(operator, Weighted) else like[:1]
     response = symbol(lambda x: operator.adjoint(operator(x)), rows)[0]
-    elements = like[0].numel() / measurement.y[0].numel()
+    elements, goal = like[0].numel() / measurement.y[0].numel(), tolerance**2 * like[0].numel()
+
+    @lru_cache(maxsize=1)
+    def known(sigma: float) -> tuple[Tensor, bool, Tensor]:
+        power, stationary = symbol(lambda x: prior.error_filter(x, sigma, 1.0), like[:1])
+        signal = elements * (response * power).flatten(1).mean(1)
+        return power, stationary, (10 * torch.finfo(like.dtype).eps * signal).clamp(min=measurement.sigma**2)
 
     def solve(residual: Tensor, sigma: float) -> Solved:
-        def spread(x: Tensor) -> Tensor:
-            return prior.error_filter(x, sigma, 1.0)
-
-        power, stationary = symbol(spread, like[:1])
-        signal = elements * (response * power).flatten(1).mean(1)
-        noise = (10 * torch.finfo(like.dtype).eps * signal).clamp(min=measurement.sigma**2)
+        power, stationary, noise = known(sigma)
         level = noise.reshape(-1, *(1,) * (like.ndim - 1))
-        gains = 1 / (1 + response * power / level)
 
         def information(x: Tensor) -> Tensor:
             return operator.adjoint(operator(x)) / level
 
-        def precondition(x: Tensor) -> Tensor:
-            return back(transform(x) * gains, x) if stationary else x
-
         b = operator.adjoint(residual) / level
-        v, shift = weighted_cg(information, spread, precondition, b, iterations, tolerance)
+        if stationary:  # on waves C and (1 + K C)^-1 are factors, so that an iteration takes two transforms
+            spread, gains = power[..., None], (1 / (1 + response * power / level))[..., None]
+            v, shift = (from_waves(z, b) for z in weighted_cg(
+                lambda z: waves(information(from_waves(z, b))), lambda z: spread * z, lambda z: gains * z, waves(b),
+                iterations, goal,
+            ))  # fmt: skip
+        else:
+            v, shift = weighted_cg(
+                information, lambda x: prior.error_filter(x, sigma, 1.0), lambda x: x, b, iterations, goal
+            )
         left = residual - operator(shift)
         return Solved(v, shift, left, dot(left, left) / noise)
 
