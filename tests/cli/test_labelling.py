@@ -77,7 +77,7 @@ def test_a_classifier_file_can_tell_it(recon_command, kinds, tmp_path):
     assert "of another prior" in far.err
     without = recon_command(*words, "--label", 1, "--label-weight", "nan", "-o", "no")
     assert without.code == 2
-    assert "--label-weight 2" in without.err
+    assert "--label-weight" in without.err
     assert not (tmp_path / "no").exists()
 
 
