@@ -14,6 +14,7 @@ from recon.likelihood import Measurement
 from recon.moves import Move, corrector, langevin, on_state
 from recon.noise import Noise
 from recon.prior import Prior
+from recon.ranges import Count, NotNegative, Positive, Share
 from recon.sampling import Method
 from recon.sde import VE
 from recon.steps import Step, hold, predictor
@@ -51,9 +52,9 @@ def csgm(
     steps: int,
     noise: Noise,
     *,
-    gamma: float = 1.0,
-    repeats: int = 3,
-    share: float | None = None,
+    gamma: NotNegative = 1.0,
+    repeats: Count = 3,
+    share: Share | None = None,
     move: str = "langevin",
 ) -> Method:
     """Annealed Langevin dynamics on prior and likelihood: `repeats` moves a level, the state carried on.
@@ -87,9 +88,9 @@ def song2022(
     steps: int,
     noise: Noise,
     *,
-    relaxation: float = 1.0,
-    snr: float = 0.16,
-    damping: float | None = None,
+    relaxation: Positive = 1.0,
+    snr: Positive = 0.16,
+    damping: NotNegative | None = None,
 ) -> Method:
     """Song et al. for CT and MRI: predictor and Langevin corrector, the state pulled to noised data after each."""
     damping = noise_damping(measurement, prior) if damping is None else damping
@@ -103,9 +104,9 @@ def score_mri(
     steps: int,
     noise: Noise,
     *,
-    relaxation: float = 1.0,
-    snr: float = 0.16,
-    noised: float = 0.0,
+    relaxation: Positive = 1.0,
+    snr: Positive = 0.16,
+    noised: Share = 0.0,
 ) -> Method:
     """Score-MRI: as song2022 with one adjoint step on the data, as they are, in place of the inverse.
 
@@ -121,10 +122,10 @@ def predictor_corrector(
     steps: int,
     noise: Noise,
     *,
-    snr: float = 0.16,
+    snr: Positive = 0.16,
     move: str = "langevin",
-    iterations: int = 8,
-    tolerance: float = 1e-2,
+    iterations: Count = 8,
+    tolerance: Positive = 1e-2,
 ) -> Method:
     """Song's predictor and a corrector on the default's guided estimate, so that both follow the posterior's score.
 

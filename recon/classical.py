@@ -20,6 +20,7 @@ from operators import LinearOperator, operator_norm
 from operators import fbp as filtered_backprojection
 from recon.dataterm import Quadratic, Within
 from recon.likelihood import Measurement
+from recon.ranges import Count, Positive
 from recon.tv import Map, least_variation
 
 NORM_MARGIN = 1.05  # power iterations come from below
@@ -61,10 +62,10 @@ def pinv(measurement: Measurement) -> Tensor:
 
 def tv(
     measurement: Measurement,
-    weight: float | Tensor | None = None,
+    weight: Positive | Tensor | None = None,
     lowest: float | None = None,
-    tolerance: float = 1e-3,
-    max_iterations: int = 5000,
+    tolerance: Positive = 1e-3,
+    max_iterations: Count = 5000,
 ) -> Tensor:
     """The image of least total variation that fits the data, solved to convergence.
 

@@ -44,6 +44,8 @@ class Measurement:
 
     def __post_init__(self) -> None:
         out = self.operator.out_shape
+        if not isinstance(self.y, Tensor):
+            raise ValueError(f"got y of type {type(self.y).__name__}; expected a torch.Tensor; use torch.as_tensor(y)")
         if not self.y.is_floating_point():
             raise ValueError(f"got y of type {self.y.dtype}; expected real floating point; use y.float()")
         if self.y.ndim <= len(out) or tuple(self.y.shape[-len(out) :]) != tuple(out):

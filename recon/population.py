@@ -31,6 +31,7 @@ from recon.particles import (
     uniform,
 )
 from recon.prior import Prior
+from recon.ranges import Share
 from recon.sampling import Method
 
 ITERATIONS, TOLERANCE = 8, 1e-2  # of the solves, as in the default
@@ -98,7 +99,7 @@ def population(
     noise: Noise,
     *,
     kernel: str = "spectral",
-    threshold: float = 0.5,
+    threshold: Share = 0.5,
 ) -> Method:
     """One filter whose particles are the samples of an item, dozens at least, at a network call a sample and level.
 

@@ -27,6 +27,7 @@ from recon.noise import Noise
 from recon.particles import MCGDiff, ParticleFilter, Twisted, gaussian_twist
 from recon.population import population
 from recon.prior import Prior
+from recon.ranges import Count, NotNegative, Positive, Share
 from recon.sampling import Method, sample
 from recon.schedule import karras, time_travel
 from recon.singular import ddnm_plus, ddrm
@@ -57,8 +58,8 @@ def moment(
     steps: int,
     noise: Noise,
     *,
-    iterations: int = 4,
-    tolerance: float = 1e-3,
+    iterations: Count = 4,
+    tolerance: Positive = 1e-3,
     step: str = "ancestral",
 ) -> Method:
     """Moment matching: the spread of x0 from the prior's own Jacobian, conjugate gradients on it."""
@@ -66,7 +67,7 @@ def moment(
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
-def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zeta: float = 1.0) -> Method:
+def dps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, zeta: Positive = 1.0) -> Method:
     """Diffusion posterior sampling: the gradient of the residual's norm, added to the next state.
 
     The paper's state is s x with s = (1 + sigma^2)^(-1/2); zeta is its step size there, for operators of norm 1 at most
@@ -84,8 +85,8 @@ def mcg(
     steps: int,
     noise: Noise,
     *,
-    zeta: float = 1.0,
-    damping: float | None = None,
+    zeta: Positive = 1.0,
+    damping: NotNegative | None = None,
 ) -> Method:
     """Manifold constrained gradient: dps, and what the operator sees of the state replaced by data noised to its level.
 
@@ -103,8 +104,8 @@ def lgd(
     steps: int,
     noise: Noise,
     *,
-    draws: int = 10,
-    temper: float = 1.0,
+    draws: Count = 10,
+    temper: NotNegative = 1.0,
 ) -> Method:
     """Loss-guided: the likelihood averaged over draws around the estimate, gradient through the prior.
 
@@ -118,7 +119,13 @@ def lgd(
 
 
 def ddnm(
-    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85, damping: float | None = None
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    eta: Share = 0.85,
+    damping: NotNegative | None = None,
 ) -> Method:
     """Null-space: what the operator sees of the estimate is replaced by A^+ y, damped at the noise level (the paper:
     not).
@@ -134,9 +141,9 @@ def dds(
     steps: int,
     noise: Noise,
     *,
-    eta: float = 0.85,
-    iterations: int = 5,
-    weight: float = 0.0,
+    eta: Share = 0.85,
+    iterations: Count = 5,
+    weight: NotNegative = 0.0,
 ) -> Method:
     """Decomposed sampling: a few conjugate-gradient steps on the data, from the estimate."""
     levels, step = vp_levels(prior, steps), ddim(eta)
@@ -145,14 +152,14 @@ def dds(
 
 
 def diffpir(
-    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, weight: float = 7.0, zeta: float = 0.3
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, weight: Positive = 7.0, zeta: Share = 0.3
 ) -> Method:
     """Plug and play: the proximal map with r^2 = sigma^2 / weight on the estimate."""
     pull = consistency.prox(measurement, lambda sigma: sigma**2 / weight)
     return Method(on_estimate(prior.denoise, pull), vp_levels(prior, steps), renoise(zeta))
 
 
-def daps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, inner: int | None = None) -> Method:
+def daps(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, inner: Count | None = None) -> Method:
     """Decoupled annealing: solve the ODE to its end, draw from N(x0, sigma^2) times the likelihood, noise anew.
 
     `inner` are the calls of one solution, 5 in the paper; by default a tenth of the calls, at most 5. The draw is exact
@@ -173,7 +180,7 @@ def stochastic_run(denoise: Denoise, calls: int, sigma_min: float, noise: Noise)
     return drawn
 
 
-def pnpdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, inner: int | None = None) -> Method:
+def pnpdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, inner: Count | None = None) -> Method:
     """Split Gibbs: a draw of x0 given the state by a stochastic run from its level, a draw of the next state from
     N(x0, sigma'^2) times the likelihood, on falling levels.
 
@@ -188,7 +195,7 @@ def pnpdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, i
     return Method(estimate, default_levels(prior, max(1, steps // inner)), jump, (draw,))
 
 
-def repaint(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, repeats: int = 4) -> Method:
+def repaint(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, repeats: Count = 4) -> Method:
     """RePaint: known pixels are noised and pasted into the state, with jumps back in time; for masks only.
 
     Each stretch, a tenth of the grid, is gone through `repeats` times (the paper: 10 levels of 250, ten times).
@@ -209,8 +216,8 @@ def spectral(
     steps: int,
     noise: Noise,
     *,
-    iterations: int = 8,
-    tolerance: float = 1e-2,
+    iterations: Count = 8,
+    tolerance: Positive = 1e-2,
     step: str = "ancestral",
 ) -> Method:
     """The default: moment matching at one backpropagation a call, by the prior's measured error spectrum."""
@@ -219,7 +226,13 @@ def spectral(
 
 
 def spectral_draw(
-    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, iterations: int = 20, tolerance: float = 1e-2
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    iterations: Count = 20,
+    tolerance: Positive = 1e-2,
 ) -> Method:
     """Ancestral steps from draws of p(x0 | x, y) under the error spectrum: exact for stationary Gaussian images,
     no backpropagation.
@@ -239,8 +252,8 @@ def smc(
     steps: int,
     noise: Noise,
     *,
-    particles: int | None = None,
-    threshold: float = 0.5,
+    particles: Count | None = None,
+    threshold: Share = 0.5,
 ) -> Method:
     """MCGDiff: particles drawn to each datum at the level of its own noise; for operators with a cheap decomposition.
 
@@ -259,9 +272,9 @@ def tds(
     steps: int,
     noise: Noise,
     *,
-    particles: int | None = None,
-    threshold: float = 0.5,
-    gain: float = 1.0,
+    particles: Count | None = None,
+    threshold: Share = 0.5,
+    gain: Positive = 1.0,
 ) -> Method:
     """Twisted: the guidance of pigdm as proposal, its errors undone by weights; any differentiable operator.
 
@@ -274,7 +287,13 @@ def tds(
 
 
 def reddiff(
-    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, weight: float = 0.25, rate: float = 0.2
+    measurement: Measurement,
+    prior: Prior,
+    steps: int,
+    noise: Noise,
+    *,
+    weight: NotNegative = 0.25,
+    rate: Positive = 0.2,
 ) -> Method:
     """RED-diff: one Adam step a level towards data and denoiser. A point estimate: its spread is no posterior's.
 

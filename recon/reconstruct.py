@@ -18,6 +18,7 @@ from recon.noise import CounterNoise
 from recon.posterior import Posterior
 from recon.presets import DEFAULT_METHOD, DEFAULT_STEPS, METHODS, WHOLE, solve
 from recon.prior import Prior
+from recon.ranges import refuse_outside
 from recon.sampling import sample
 
 Progress = Callable[[float], None]
@@ -74,6 +75,7 @@ def method_options(method: str, options: dict | None) -> dict:
                 f"got option {name!r} for method {method!r}; expected one of {sorted(keywords)}"
                 + (f"; did you mean {near[0]!r}?" if near else "")
             )
+    refuse_outside(METHODS[method], options or {})
     return dict(options or {})
 
 

@@ -19,6 +19,7 @@ from recon.grids import vp_levels
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior
+from recon.ranges import Count, Share
 from recon.sampling import Method
 from recon.schedule import time_travel
 from recon.steps import FirstOrder, Step, ddim
@@ -115,7 +116,7 @@ def ddnm_plus_step(seen: Seen, base: FirstOrder) -> Step:
 
 
 def ddrm(
-    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 0.85, eta_b: float = 1.0
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: Share = 0.85, eta_b: Share = 1.0
 ) -> Method:
     """Denoising diffusion restoration: each singular value by its own noise; for operators with a decomposition."""
     seen = decomposed(measurement, "ddrm")
@@ -123,7 +124,7 @@ def ddrm(
 
 
 def ddnm_plus(
-    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: float = 1.0, repeats: int = 1
+    measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, eta: Share = 1.0, repeats: Count = 1
 ) -> Method:
     """Null-space for noisy data: the correction scaled by singular value, and the noise matched to it.
 
