@@ -104,9 +104,9 @@ def with_noise(fit: Fit, chi_square: float, peak: float) -> Verdict:
     if chi_square > max(near**2, highest):
         return Verdict(ODD, f"{found}. {reasons(fit)}")
     if fit.of_samples and fit.known != "assumed" and chi_square < min(near**-2, lowest):
-        why = f"The noise may be smaller than {fit.known}, or the method fits it"
-        text = f"{found}: closer to the data than the noise allows. {why}; the interval map is then too narrow."
-        return Verdict(ODD, text)
+        why = f"Few --steps narrow the samples, the noise may be smaller than {fit.known}, or the method fits it"
+        text = f"{found}: closer to the data than the noise allows. {why}; the interval map is then too narrow"
+        return Verdict(ODD, f"{text}{lacking(fit, chi_square)}.")
     if peak > near * sqrt(2 * log(1000 * fit.count)):
         far_off = f"some data are missed by up to {peak:.0f} times the {level}, {largest(fit)}"
         lost = "What was measured there may have been drawn away: compare the samples with the data."
@@ -115,6 +115,18 @@ def with_noise(fit: Fit, chi_square: float, peak: float) -> Verdict:
         return Verdict(GOOD, f"{found}: to within that, the data are explained.")
     known = f"no more than such a level is uncertain (a factor of {near:g})" if fit.known != "assumed" else "no misfit"
     return Verdict(GOOD, f"{found}: beyond chance, but {known}; the data are explained.")
+
+
+def lacking(fit: Fit, chi_square: float) -> str:
+    """How much narrower than the posterior samples are if only that puts them too close to the data, in words.
+
+    About the right mean, samples of a spread that uses up `fitted` data where the posterior uses f have the chi-square
+    1 - (f - fitted) / count.
+    """
+    if fit.fitted is None:
+        return ""
+    posterior = fit.fitted + fit.count * (1 - chi_square)
+    return f", by about {100 * (1 - sqrt(fit.fitted / posterior)):.0f} % if the noise is right"
 
 
 def largest(fit: Fit) -> str:
