@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 MEASUREMENT = 2**32 - 1  # the sample number of measurement noise
 STATED, ASSUMED, ESTIMATED = "stated", "assumed", "estimated"  # how the noise level is known
 AUTO = "auto"
-UNESTIMATED = ("mosaic", "clip", "quantise", "mri", "phase_retrieval")  # neighbours are not alike, or the noise is cut
+UNESTIMATED = {  # operators whose data do not show their noise, and why
+    "mosaic": "neighbours have different colours",
+    "clip": "its ends cut the noise off",
+    "quantise": "its steps are no Gaussian noise",
+    "mri": "neighbours in k-space are not alike",
+    "phase_retrieval": "neighbours in a diffraction pattern are not alike",
+}
 FLAT = 0.02  # share of the range of a picture within which values count as one
 
 
@@ -96,6 +102,9 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
               if isinstance(v, np.ndarray) else v for key, v in levels.items()}  # fmt: skip
     with refusing("E-GEOMETRY", "measurement does not fit its operator", f"{path}:/y", INPUT):
         grey = len(built.in_shape) == 2  # other operators have the channels among the axes that they act on
+        if grey and each:  # levels for each item get the channel axis that y gets
+            levels = {key: with_channel(v, y.ndim - 1) if y.ndim == 3 and np.ndim(v) == 3 else v
+                      for key, v in levels.items()}  # fmt: skip
         y = with_channel(y, len(built.out_shape)) if grey else y
         measurement = recon.Measurement(built, y, NOISES[model](**levels))
     known = ESTIMATED if noise == AUTO else STATED
@@ -249,9 +258,11 @@ def estimated(y: Tensor, operator: LinearOperator, model: str, run: Run) -> floa
 
     name, where = operator.spec["name"], "--noise auto"
     labels = event_labels(name, operator.spec["parameters"])[-2:]
-    if model != "gaussian" or labels not in (("row", "column"), ("angle", "detector")) or name in UNESTIMATED:
-        found, expected = f"{name} with {model} noise", "Gaussian noise in pictures, sinograms or measured k-space"
-        raise usage("noise cannot be estimated here", where, found, expected, "state it: --noise 1%")
+    smooth = labels in (("row", "column"), ("angle", "detector")) and name not in UNESTIMATED
+    if model != "gaussian" or not smooth:
+        why_not = f"{model} noise" if smooth else f"{name} data: {UNESTIMATED.get(name, 'values in no order')}"
+        expected = "Gaussian noise in data whose neighbours are alike (pictures, sinograms), or a k-space file"
+        raise usage("noise cannot be estimated here", where, why_not, expected, "state it: --noise 1%")
     seen = None if operator.measured is None else operator.measured.numpy()
     with refusing("E-USAGE", "noise cannot be estimated here", where, USAGE):
         found = estimate_noise(y.numpy(), seen, along_rows=labels[1] == "detector")

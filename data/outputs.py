@@ -151,9 +151,11 @@ def refuse_closed(path: Path, needed_bytes: int) -> None:
     folder = place.parent if place == path.absolute() and place.is_file() else place
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise closed(path, f"{folder} cannot be written")
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise disk_full(path, f"{free} bytes free, {needed_bytes} needed")
+    disk = shutil.disk_usage(folder)
+    if not disk.total:
+        raise closed(path, f"{folder} is no place on a disk")
+    if disk.free < needed_bytes:
+        raise disk_full(path, f"{disk.free} bytes free, {needed_bytes} needed")
 
 
 def disk_full(path: Path, found: str) -> InputRefused:

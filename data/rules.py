@@ -96,7 +96,7 @@ def problems(
         axes: names of the axes of y as stored, empty when they are not.
         units: of the angles; anything but "rad" is a problem, because a unit is never guessed.
     """
-    found = [*values("y", y), *shapes(y, operator, x), *noise_level(noise, y)]
+    found = [*values("y", y), *shapes(y, operator, x), *noise_level(noise, y, operator)]
     if operator["name"] in TOMOGRAPHY:
         found += [
             *angles(operator["parameters"].get("angles"), y, units),
@@ -159,7 +159,7 @@ def misfit(name: str, shape: tuple[int, ...], size: tuple[int, ...]) -> Problem:
     return Problem("E-GEOMETRY", f"{name} has shape {shape}", f"{size} in its last axes", fix)
 
 
-def noise_level(noise: dict[str, Any], y: np.ndarray) -> Iterator[Problem]:
+def noise_level(noise: dict[str, Any], y: np.ndarray, operator: dict[str, Any]) -> Iterator[Problem]:
     """The noise model, its parameters, and data that it can give."""
     model = noise.get("model")
     if model not in MODELS or set(noise) != {"model", *MODELS[model]}:
@@ -168,7 +168,7 @@ def noise_level(noise: dict[str, Any], y: np.ndarray) -> Iterator[Problem]:
         yield Problem("E-NOISE", text, f"model 'gaussian' and sigma, or {known}", "describe the noise by one of these")
         return
     if model == "correlated":
-        yield from correlated(noise, y)
+        yield from correlated(noise, y, event_labels(operator["name"], operator["parameters"]))
         return
     for name, positive in MODELS[model].items():
         yield from level(name, noise[name], y, positive)
@@ -177,8 +177,8 @@ def noise_level(noise: dict[str, Any], y: np.ndarray) -> Iterator[Problem]:
         yield Problem("E-NOISE", text, "data of zero or more", "store what was counted, or model 'gaussian'")
 
 
-def correlated(noise: dict[str, Any], y: np.ndarray) -> Iterator[Problem]:
-    """The factor of a covariance, and the axes of y that it is about."""
+def correlated(noise: dict[str, Any], y: np.ndarray, names: tuple[str, ...]) -> Iterator[Problem]:
+    """The factor of a covariance, and the axes of y that it is about; `names`: of those that an operator acts on."""
     factor, axes = np.asarray(noise["factor"]), np.asarray(noise["axes"])
     square = factor.ndim == 2 and factor.shape[0] == factor.shape[1] and factor.dtype.kind in "iuf"
     if not square or not np.isfinite(factor).all() or np.triu(factor, 1).any() or not (np.diag(factor) > 0).all():
@@ -186,9 +186,10 @@ def correlated(noise: dict[str, Any], y: np.ndarray) -> Iterator[Problem]:
         yield Problem("E-NOISE", text, expected, "store the Cholesky factor of the covariance", 2)
         return
     named = axes.ndim == 1 and axes.dtype.kind in "iu" and len(set(axes.tolist())) == axes.size > 0
-    if not named or not ((axes < 0) & (axes > -y.ndim)).all():
-        text, expected = f"axes {axes.tolist()} for y of shape {y.shape}", "distinct negative numbers, not of the items"
-        yield Problem("E-NOISE", text, expected, "count the axes of y from its end: -1 is the last")
+    if not named or not ((axes < 0) & (axes >= -len(names))).all():
+        text, known = f"axes {axes.tolist()} for y of shape {y.shape}", range(-len(names), 0)
+        expected = "a list of some of " + ", ".join(f"{k} ({name})" for k, name in zip(known, names, strict=True))
+        yield Problem("E-NOISE", text, expected, "count the axes of y from its end; items and channels are independent")
     elif len(factor) != (size := int(np.prod([y.shape[axis] for axis in axes]))):
         text = f"a factor of {len(factor)} rows for axes {axes.tolist()} of y of shape {y.shape}"
         yield Problem("E-GEOMETRY", text, f"{size} rows", "give the axes that the covariance is about")

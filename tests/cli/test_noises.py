@@ -120,3 +120,16 @@ def test_correlated_noise_that_is_none(words, said, recon_command, picture, tmp_
     words = ["--operator", "identity", "--noise-model", "correlated", *words]
     done = recon_command("simulate", picture, *words, "-o", "m.h5")
     assert done.code == 2 and said in done.err and not (tmp_path / "m.h5").exists(), done.err
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (3, 16, 16), (16, 16), ()])
+def test_levels_of_items_without_a_channel_axis(shape, tmp_path):
+    y = np.random.default_rng(0).random((3, 16, 16), np.float32)
+    level = np.broadcast_to(np.array([0.1, 0.2, 0.3])[:, None, None] if len(shape) == 3 else np.float64(0.1), shape)
+    operator = {"name": "identity", "parameters": {"shape": [16, 16]}}
+    data.write_measurement(tmp_path / "m.h5", y, operator, {"model": "gaussian", "sigma": np.array(level)})
+    for items in (None, "1:3"):
+        m = from_file(tmp_path / "m.h5", None, items, Run("test", {})).measurement
+        first = 0.2 if items and len(shape) == 3 else 0.1
+        clean = m.y - first * torch.ones_like(m.y)
+        assert float(m.chi_square(clean)[0]) == pytest.approx(1, abs=1e-5), "a residual of one deviation"
