@@ -62,10 +62,10 @@ def topic(name: str) -> dict[str, Any]:
         return {
             "methods": {name: catalogue.METHODS[name]},
             method_table.HEADING: {name: method_table.row(name)},
-            "--option NAME=VALUE": options(name),
+            "--option NAME=VALUE": methods.table(name),
         }
     if name in TOPICS["methods"]:
-        return {"methods": {name: TOPICS["methods"][name]}, "--option NAME=VALUE": options(name)}
+        return {"methods": {name: TOPICS["methods"][name]}, "--option NAME=VALUE": methods.table(name)}
     if name in catalogue.OPERATORS:
         from cli import parameters
 
@@ -91,14 +91,6 @@ def topic(name: str) -> dict[str, Any]:
         ", ".join(known),
         f"{nearest(name, known)}see `recon info`",
     )
-
-
-def options(method: str) -> dict[str, str]:
-    """The options of a method with their defaults."""
-    return {
-        name: "chosen by the method" if value is None else str(value)
-        for name, value in methods.defaults(method).items()
-    }
 
 
 def prior(path: Path) -> dict[str, str]:
@@ -199,6 +191,8 @@ def span(level: str | float | np.ndarray) -> str:
         return str(level)
     if isinstance(level, float):
         return f"{level:.4g}"
+    if level.size < 9 and level.ndim == 1:
+        return ", ".join(f"{value:.4g}" for value in level.tolist())
     return f"{level.min():.4g} .. {level.max():.4g} ({' x '.join(map(str, level.shape))} values)"
 
 

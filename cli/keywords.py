@@ -45,6 +45,8 @@ def pair(owner: str, flag: str, known: list[str], text: str) -> tuple[str, str]:
     name, equals, value = (part.strip() for part in text.partition("="))
     if name in known and equals and value:
         return name, value
+    if name in known:
+        raise usage(f"{name} has no value", flag, text, f"{name}=VALUE", f"see `recon info {owner}` for what it takes")
     listed = ", ".join(f"{key}=..." for key in known) or f"no {flag}"
     fix = f"{nearest(name, known)}see `recon info {owner}`"
     raise usage(f"{owner} has no such setting", flag, text, f"{owner} takes {listed}", fix)

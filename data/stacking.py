@@ -84,6 +84,7 @@ def refuse_mixed(pictures: list[np.ndarray], names: list[str], where: str) -> No
         for (shape, dtype), count in counts[:5]
     ]
     sizes = {shape[1:] for shape, _ in kinds}
-    fix = "--size N cuts and scales all to N x N" if len(sizes) > 1 else "--to-gray, or keep one kind only"
+    alike = "one of them at a time, or crop or scale them all to one size"
+    fix = alike if len(sizes) > 1 else "--to-gray, or keep one kind only"
     expected = "one size, one type, equal channels"
     raise InputRefused("E-LAYOUT", "the pictures are not alike", where, "\n".join(found), expected, fix)

@@ -298,7 +298,10 @@ def test_18_flags_of_a_truth_that_is_not_given(refused, recon_command, scan):
         (["--samples", "many"], ["--samples many", "a whole number"]),
         (["--seed", 2**64], ["from 0 to 18446744073709551615"]),
         (["--method", "dps", "--option", "zta=1"], ["did you mean zeta?", "recon info dps"]),
-        (["--method", "dps", "--option", "zeta"], ["zeta=..."]),
+        (["--method", "dps", "--option", "zeta"], ["zeta has no value", "zeta=VALUE", "recon info dps"]),
+        (["--method", "dps", "--option", "zeta=-1"], ["zeta=-1", "above 0", "recon info dps"]),
+        (["--method", "ddnm", "--option", "eta=1.5"], ["eta=1.5", "0 to 1"]),
+        (["--method", "daps", "--option", "inner=0"], ["inner=0", "1 to 100000"]),
         (["--method", "dps", "--option", "zeta=large"], ["a number", "default is 1.0"]),
         (["--method", "dps", "--option", "zeta=nan"], ["a number"]),
         (["--method", "repaint", "--option", "repeats=2.5"], ["a whole number"]),
@@ -308,6 +311,26 @@ def test_18_flags_of_a_truth_that_is_not_given(refused, recon_command, scan):
 def test_18_values_that_flags_do_not_take(words, fix, refused, scan, tiny):
     message = refused(2, "reconstruct", scan, "--prior", tiny, *words, "-o", "out")
     assert all(text in message for text in fix)
+
+
+def test_18_a_setting_without_a_value(refused, picture):
+    message = refused(2, "simulate", picture, "--operator", "mri", "--set", "acceleration", "-o", "m.h5")
+    assert "acceleration has no value" in message and "acceleration=VALUE" in message
+
+
+@pytest.mark.parametrize("name", ["mri", "clip"])
+def test_18_noise_that_cannot_be_estimated_says_why(name, refused, recon_command, picture, tiny):
+    recon_command("simulate", picture, "--operator", name, "-o", "m.h5")
+    message = refused(2, "reconstruct", "m.h5", "--prior", tiny, "--noise", "auto", "-o", "out")
+    found = message[message.index("found") : message.index("expected")]
+    assert name in found and "Gaussian" not in found and "--noise 1%" in message
+
+
+def test_6_pictures_of_different_sizes_are_told_what_this_command_can_do(refused, tmp_path):
+    for size in (16, 24):
+        data.write_image(tmp_path / "mixed" / f"{size}.png", np.zeros((1, size, size)), 0.0, 1.0)
+    message = refused(3, "simulate", "mixed", "--operator", "identity", "-o", "m.h5")
+    assert "16 x 16" in message and "--size" not in message
 
 
 def test_18_the_largest_seed_is_one(recon_command, picture, scan, tiny):
