@@ -15,7 +15,7 @@ from cli.noises import noise_words
 from cli.pictures import Picture
 from cli.restore import Result
 from cli.run_record import Run, save
-from cli.scores import COVERAGE, PERCENT, SCATTER, scores
+from cli.scores import COVERAGE, LEVEL, PERCENT, SCATTER, scores
 from cli.spec import PICTURES
 from cli.verdict import BAD, GOOD, Verdict, judge
 from data.checks import RANGES
@@ -24,6 +24,7 @@ Scores = dict[str, dict[str, Any]]
 NULL = ("Std that data do not fix", "scale of the std")
 WIDTH = f"Width of {PERCENT} % interval"
 SHOWN_ITEMS, SHOWN_SAMPLES, OVERVIEW = 4, 8, 7
+FEW, MANY = 4, 10**6  # samples: fewer say little of the spread, as many all
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ class Finished:
             worst = next((verdict for verdict in wrong if verdict.word == BAD), wrong[0])
             count = len(self.verdicts)
             run.note(f"{self.title}: " + (f"{len(wrong)} of {count} items, " if count > 1 else "") + worst.text)
+        count = 0 if self.result.samples is None else len(self.result.samples)
+        if 1 < count < FEW:
+            run.note(f"{self.title}: the spread of {count} samples is a rough one, so the {PERCENT} % interval takes "
+                     f"{wide(count)} standard deviations ({wide(8)} with --samples 8)")  # fmt: skip
         for text in self.result.likeness.warnings(self.title) if self.result.likeness else []:
             run.note(text)
 
@@ -118,8 +123,9 @@ def item_pictures(
     if result.std is not None:
         maps = {"std": ("Standard deviation", result.std), "width" + PERCENT: (WIDTH, result.width)}
         count = f"from {len(result.samples)} samples"
+        said = {"std": count, "width" + PERCENT: f"{count}, {wide(len(result.samples))} std"}
         shown += [
-            pictures.spread(prefix + key, title, values[item], done.data_range, unit, count)
+            pictures.spread(prefix + key, title, values[item], done.data_range, unit, said[key])
             for key, (title, values) in maps.items()
         ]
     if result.supplied is not None and result.supplied.std is not None:
@@ -143,6 +149,8 @@ def facts(done: Finished, item: int, measured: dict[str, float] | None) -> list[
         cost = f"{result.nfe} network calls and {result.backpropagations} backpropagations each"
         cost += f", {result.seconds:.1f} s in all"
         rows.append(("samples", f"{len(result.samples)}, {cost}"))
+    if result.width is not None:
+        rows.append((f"{PERCENT} % interval of a pixel", interval(len(result.samples), result.width[item], done)))
     own = result.fits[item]
     if own.of_samples and own.chi_square is not None:
         band = f"{own.band[0]:.2f} .. {own.band[1]:.2f} by chance if all is right{', outside' if own.outside else ''}"
@@ -166,6 +174,21 @@ def facts(done: Finished, item: int, measured: dict[str, float] | None) -> list[
             share = f"{100 * measured[COVERAGE]:.1f} % of the pixels ({SCATTER})"
             rows.append((f"truth inside the {PERCENT} % interval", share))
     return rows
+
+
+def wide(samples: int) -> str:
+    """The width of the interval in standard deviations."""
+    from recon.posterior import interval_factor
+
+    return f"{interval_factor(samples, LEVEL):.3g}"
+
+
+def interval(samples: int, width: np.ndarray, done: Finished) -> str:
+    """How wide the interval is for the samples there are, and where that says nothing, in words."""
+    found = f"{wide(samples)} standard deviations of {samples} samples ({wide(MANY)} of many)"
+    empty = float((width > done.data_range).mean())
+    more = f"; wider than all values there are ({done.data_range:g}) in {100 * empty:.2g} % of the pixels"
+    return found + (more if empty else "")
 
 
 def expected_chi_square(result: Result, item: int) -> float | None:

@@ -57,6 +57,15 @@ def fitted_degrees(deviations: Tensor) -> Tensor:
     return deviations.double().var(0).flatten(1).sum(1)
 
 
+def interval_factor(count: int, level: float = 0.9) -> float:
+    """2 t_{S-1} sqrt(1 + 1/S), the width of `Posterior.interval` in standard deviations of `count` samples.
+
+    15.5 for 2 samples, 5.3 for 4, 4.0 for 8, 3.3 for many at 90 %: what few samples say of the spread is uncertain, by
+    about 1 / sqrt(2 S - 2) of it.
+    """
+    return 2 * float(student_t.ppf((1 + level) / 2, count - 1)) * sqrt(1 + 1 / count)
+
+
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """Draws from p(x | y) in value units, with what they cost.
@@ -157,8 +166,7 @@ class Posterior:
         self._need_two("an interval")
         if not 0 < level < 1:
             raise ValueError(f"got level={level}; expected a probability between 0 and 1, e.g. 0.9")
-        t = float(student_t.ppf((1 + level) / 2, self.count - 1))
-        return 2 * t * sqrt(1 + 1 / self.count) * self.std
+        return interval_factor(self.count, level) * self.std
 
     def coverage(self, truth: Tensor, level: float = 0.9) -> Tensor:
         """Share of an item's elements with the truth in `interval(level)`; `level` if the posterior is right.

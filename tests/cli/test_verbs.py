@@ -150,6 +150,17 @@ def test_evaluate_scores_what_has_a_truth_and_names_what_has_none(recon_command,
     assert done.code == 2 and "--truth" in done.err and "all/a/result.h5" in done.err
 
 
+def test_what_few_samples_say_of_the_spread_is_said(recon_command, scan, tiny, tmp_path):
+    for count, wide in ((2, "15.5"), (4, "5.26")):
+        words = ["--prior", tiny, "--steps", 2, "--samples", count, "-o", f"out{count}"]
+        done = recon_command("reconstruct", scan, *words)
+        page = (tmp_path / f"out{count}/report.html").read_text()
+        assert f"from {count} samples, {wide} std" in page and f"{wide} standard deviations of {count} samples" in page
+        assert ("a rough one" in done.err) == (count == 2)
+        width = data.read_result(tmp_path / f"out{count}/result.h5").std.max() * float(wide)
+        assert ("wider than all values there are" in page) == (width > 1)
+
+
 def test_report_is_one_page_that_says_what_to_trust(recon_command, scan, tiny, tmp_path):
     recon_command("reconstruct", scan, "--prior", tiny, "--samples", 2, "--steps", 2, "-o", "out")
     page = (tmp_path / "out/report.html").read_text()
@@ -259,7 +270,8 @@ def test_options_of_a_method_reach_it_and_the_record(config, recon_command, scan
 def test_info_lists_methods_and_their_options(recon_command):
     assert all(name in recon_command("info").out for name in ("spectral", "dps", "tv"))
     found = json.loads(recon_command("info", "dds", "--json").out)["--option NAME=VALUE"]
-    assert found == {"eta": "0.85", "iterations": "5", "weight": "0.0"}
+    assert found == {"eta": "0.85; 0 to 1", "iterations": "5; 1 to 100000", "weight": "0.0; 0 or more"}
+    assert "above 0" in recon_command("info", "dps").out
 
 
 def test_a_prior_of_other_images_is_named_by_what_it_was_trained_on(recon_command, picture, tmp_path):
