@@ -28,8 +28,8 @@ def blur(
     Args:
         shape: (H, W) of the image.
         std: Standard deviation of a Gaussian in pixels, above zero; cut at 4 std and normalised to sum 1.
-        kernel: (h, w), odd or even sizes, centre at (h // 2, w // 2); taken as it is, not normalised. It is
-            convolved, not correlated: an impulse in the image turns into the kernel.
+        kernel: (h, w), odd or even sizes, centre at (h // 2, w // 2); used as it is (`recon` brings a
+            kernel file to sum 1 first). It is convolved, not correlated: an impulse in the image turns into the kernel.
         motion: (length in pixels, angle in degrees, counter-clockwise from the horizontal axis) of a straight
             motion at constant speed; sums to 1.
         defocus: Radius in pixels, above zero, of the disc that a lens out of focus makes of a point; sums to 1.
