@@ -188,8 +188,8 @@ def correlated(noise: dict[str, Any], y: np.ndarray, names: tuple[str, ...]) -> 
     named = axes.ndim == 1 and axes.dtype.kind in "iu" and len(set(axes.tolist())) == axes.size > 0
     if not named or not ((axes < 0) & (axes >= -len(names))).all():
         text, known = f"axes {axes.tolist()} for y of shape {y.shape}", range(-len(names), 0)
-        expected = "a list of some of " + ", ".join(f"{k} ({name})" for k, name in zip(known, names, strict=True))
-        yield Problem("E-NOISE", text, expected, "count the axes of y from its end; items and channels are independent")
+        listed = ", ".join(f"{k} ({name})" for k, name in zip(known, names, strict=True))
+        yield Problem("E-NOISE", text, f"a list of some of {listed}, not of the items", "count y's axes from its end")
     elif len(factor) != (size := int(np.prod([y.shape[axis] for axis in axes]))):
         text = f"a factor of {len(factor)} rows for axes {axes.tolist()} of y of shape {y.shape}"
         yield Problem("E-GEOMETRY", text, f"{size} rows", "give the axes that the covariance is about")
