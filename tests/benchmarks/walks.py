@@ -21,8 +21,8 @@ from recon.prior import Prior
 from recon.sde import VE
 
 SIZE = 64
-WINDOW = 16  # half the points of a window, at two points a standard deviation of the noise
-COARSE = 0.5  # largest spacing of a grid, in scales of the increments
+WINDOW = 12  # half the points of a window, at two points a standard deviation of the noise
+COARSE = 1.0  # largest spacing of a grid, in scales of the increments
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
