@@ -43,16 +43,16 @@ def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance:
     steps that would overshoot are shortened. Where C = sigma^2 J, for stationary Gaussian images, a is 1 and nothing is
     left: exact. What u says comes from `recon.wiener`.
     """
-    operator, solve = measurement.operator, solver(measurement, prior, iterations, tolerance)
+    operator, way = measurement.operator, solver(measurement, prior, iterations, tolerance)
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         residual = measurement.residual(x0)
-        found = solve(residual, sigma)
+        found = way.solve(residual, sigma)
         along = sigma**2 * vjp(found.v)
         gain, curvature = found.misfit + dot(found.v, found.shift), found.misfit + dot(found.v, along)
         step = gain / torch.maximum(curvature, gain).clamp(min=torch.finfo(gain.dtype).tiny)
         left = residual - step.reshape(-1, *(1,) * (residual.ndim - 1)) * (found.left + operator(along))
-        return step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + solve(left, sigma).shift
+        return step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + way.shift(left, sigma)
 
     return shift
 

@@ -144,7 +144,7 @@ def spectral_twist(measurement: Measurement, prior: Prior, iterations: int, tole
 
     C does not depend on x, so its determinant is left out; the gradient is A^H (A C A^H + sigma_y^2)^-1 (y - A x0).
     """
-    solve = solver(measurement, prior, iterations, tolerance)
+    solve = solver(measurement, prior, iterations, tolerance).solve
 
     def twist(x0: Tensor, sigma: float) -> Tensor:
         residual = measurement.residual(x0)

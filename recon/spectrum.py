@@ -55,19 +55,32 @@ class ErrorSpectrum:
 
 
 @lru_cache(maxsize=8)
+def logarithms(spectrum: ErrorSpectrum) -> Tensor:
+    """log lambda, a row a level."""
+    return torch.tensor(spectrum.power, dtype=torch.float64).log()
+
+
+@lru_cache(maxsize=8)
+def places(frequencies: tuple[float, ...], height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Where the frequencies of an image lie between the measured ones: the number of the upper, and how near to it."""
+    f = torch.tensor(frequencies, dtype=torch.float64)
+    axis = torch.cat([f[1:2] / 2, f[1:]]).log()  # log |f|; the constant is treated as half the lowest frequency
+    where = radius(height, width).clamp(min=float(f[1]) / 2, max=float(f[-1])).log()
+    right = torch.searchsorted(axis, where).clamp(1, len(axis) - 1)
+    part = ((where - axis[right - 1]) / (axis[right] - axis[right - 1])).clamp(0, 1)
+    return right, part
+
+
+@lru_cache(maxsize=8)
 def interpolated(spectrum: ErrorSpectrum, sigma: float, height: int, width: int) -> Tensor:
     """`ErrorSpectrum.gains`; a sampler asks many times at one level."""
-    table, logs = torch.tensor(spectrum.power, dtype=torch.float64).log(), [math.log(s) for s in spectrum.sigmas]
+    table, logs = logarithms(spectrum), [math.log(s) for s in spectrum.sigmas]
     place = math.log(min(max(sigma, spectrum.sigmas[0]), spectrum.sigmas[-1]))
     upper = next((i for i, v in enumerate(logs) if v >= place and i), len(logs) - 1)
     share = (place - logs[upper - 1]) / (logs[upper] - logs[upper - 1])
     row = (1 - share) * table[upper - 1] + share * table[upper]
     row = row + 2 * math.log(min(1.0, sigma / spectrum.sigmas[0]))
-    f = torch.tensor(spectrum.frequencies, dtype=torch.float64)
-    axis = torch.cat([f[1:2] / 2, f[1:]]).log()  # log |f|; the constant is treated as half the lowest frequency
-    where = radius(height, width).clamp(min=float(f[1]) / 2, max=float(f[-1])).log()
-    right = torch.searchsorted(axis, where).clamp(1, len(axis) - 1)
-    part = ((where - axis[right - 1]) / (axis[right] - axis[right - 1])).clamp(0, 1)
+    right, part = places(spectrum.frequencies, height, width)
     return ((1 - part) * row[right - 1] + part * row[right]).exp()
 
 

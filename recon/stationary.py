@@ -67,6 +67,18 @@ def ringwise(values: Tensor, like: Tensor) -> Tensor:
     return (total / ring.bincount(minlength=RINGS).clamp(min=1))[..., ring].reshape(values.shape)
 
 
+@lru_cache(maxsize=8)
+def probes(event: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Real images (1, *event) whose frequencies are all of size 1, and these frequencies."""
+    generator, made = torch.Generator().manual_seed(0), []
+    for _ in range(PROBES):
+        drawn = torch.randn((1, *event), generator=generator, dtype=torch.float64)
+        phases = transform(drawn)
+        phases = phases / phases.abs()
+        made.append((back(phases, drawn).to(device, dtype), phases.to(device, dtype.to_complex())))
+    return made
+
+
 def symbol(apply: Callable[[Tensor], Tensor], like: Tensor) -> tuple[Tensor, bool]:
     """The response of the stationary operator nearest to a symmetric one, on the frequencies of `transform`.
 
@@ -82,12 +94,9 @@ def symbol(apply: Callable[[Tensor], Tensor], like: Tensor) -> tuple[Tensor, boo
 
     Reference: T. Chan, An optimal circulant preconditioner for Toeplitz systems, 1988, theorem 1.
     """
-    generator, found = torch.Generator().manual_seed(0), []
-    for _ in range(PROBES):
-        phases = transform(torch.randn((1, *like.shape[1:]), generator=generator, dtype=torch.float64))
-        phases = phases / phases.abs()
-        probe = back(phases, like[:1]).to(like).expand_as(like)
-        found.append((transform(apply(probe)) * phases.to(like.device).conj()).real.to(like))
+    found = []
+    for probe, phases in probes(tuple(like.shape[1:]), like.dtype, like.device):
+        found.append((transform(apply(probe.expand_as(like))) * phases.conj()).real)
     mean, noise = (found[0] + found[1]) / 2, (found[0] - found[1]).square() / 4
     if bool(noise.max() <= ALIKE**2 * mean.square().max()):
         return mean.clamp(min=0), True

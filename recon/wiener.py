@@ -37,11 +37,16 @@ class Solved(NamedTuple):
     misfit: Tensor
 
 
-Solve = Callable[[Tensor, float], Solved]
+class Way(NamedTuple):
+    """(r, sigma) -> all of what r says, and (r, sigma) -> its shift alone, which is cheaper."""
+
+    name: str
+    solve: Callable[[Tensor, float], Solved]
+    shift: Callable[[Tensor, float], Tensor]
 
 
-def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Solve:
-    """(r, sigma) -> what r says where C is the prior's error covariance at level sigma; each row by itself.
+def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
+    """What r says where C is the prior's error covariance at level sigma; each row by itself.
 
     Data whose weights differ from row to row are always solved in image space: no row may decide for another.
 
@@ -63,8 +68,8 @@ def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: f
     if operator.measured is not None:
         residual = residual * operator.measured.to(residual)
 
-    def objective(solve: Solve) -> float:
-        found = solve(residual, level)
+    def objective(way: Way) -> float:
+        found = way.solve(residual, level)
         left = residual - operator(found.shift)
         noise = max(measurement.sigma**2, tolerance**2 * float(residual.square().mean()))
         return float(dot(found.v, found.shift) + dot(left, left) / noise)
@@ -72,29 +77,32 @@ def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: f
     return min(ways, key=objective)
 
 
-def data_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Solve:
+def data_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
     """`solver` by conjugate gradients on S u = r."""
     operator, noise = measurement.operator, measurement.sigma**2
 
-    def solve(residual: Tensor, sigma: float) -> Solved:
-        def marginal(u: Tensor) -> Tensor:
-            return noise * u + operator(prior.error_filter(operator.adjoint(u), sigma, 1.0))
+    def spread(u: Tensor, sigma: float) -> Tensor:
+        return prior.error_filter(operator.adjoint(u), sigma, 1.0)
 
-        u = truncated_cg(marginal, residual, iterations, tolerance)
+    def inner(residual: Tensor, sigma: float) -> Tensor:
+        return truncated_cg(lambda u: noise * u + operator(spread(u, sigma)), residual, iterations, tolerance)
+
+    def solve(residual: Tensor, sigma: float) -> Solved:
+        u = inner(residual, sigma)
         v = operator.adjoint(u)
         return Solved(v, prior.error_filter(v, sigma, 1.0), noise * u, noise * dot(u, u))
 
-    return solve
+    return Way("data", solve, lambda residual, sigma: spread(inner(residual, sigma), sigma))
 
 
-def image_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Solve:
+def image_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
     """`solver` by preconditioned conjugate gradients on v + G C v = A^H N^-1 r.
 
     Data without noise are given as much of it as rounding makes.
     """
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)
     rows = like if isinstance(operator, Weighted) else like[:1]
-    response = symbol(lambda x: operator.adjoint(operator(x)), rows)[0]
+    response, diagonal = symbol(lambda x: operator.adjoint(operator(x)), rows)
     elements, goal = like[0].numel() / measurement.y[0].numel(), tolerance**2 * like[0].numel()
 
     @lru_cache(maxsize=1)
@@ -103,7 +111,8 @@ def image_space(measurement: Measurement, prior: Prior, iterations: int, toleran
         signal = elements * (response * power).flatten(1).mean(1)
         return power, stationary, (10 * torch.finfo(like.dtype).eps * signal).clamp(min=measurement.sigma**2)
 
-    def solve(residual: Tensor, sigma: float) -> Solved:
+    def inner(residual: Tensor, sigma: float) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """v and C v in coordinates of their own, and the way back from there."""
         power, stationary, noise = known(sigma)
         level = noise.reshape(-1, *(1,) * (like.ndim - 1))
 
@@ -111,17 +120,28 @@ def image_space(measurement: Measurement, prior: Prior, iterations: int, toleran
             return operator.adjoint(operator(x)) / level
 
         b = operator.adjoint(residual) / level
-        if stationary:  # on waves C and (1 + K C)^-1 are factors, so that an iteration takes two transforms
-            spread, gains = power[..., None], (1 / (1 + response * power / level))[..., None]
-            v, shift = (from_waves(z, b) for z in weighted_cg(
-                lambda z: waves(information(from_waves(z, b))), lambda z: spread * z, lambda z: gains * z, waves(b),
-                iterations, goal,
-            ))  # fmt: skip
-        else:
-            v, shift = weighted_cg(
+        if not stationary:
+            return *weighted_cg(
                 information, lambda x: prior.error_filter(x, sigma, 1.0), lambda x: x, b, iterations, goal
-            )
-        left = residual - operator(shift)
-        return Solved(v, shift, left, dot(left, left) / noise)
+            ), lambda x: x  # fmt: skip
+        # on waves C and (1 + K C)^-1 are factors, so that an iteration takes two transforms, and none where G = K
+        spread, gains = power[..., None], (1 / (1 + response * power / level))[..., None]
+        if diagonal:
+            v = gains * waves(b)
+            return v, spread * v, lambda z: from_waves(z, b)
+        return *weighted_cg(
+            lambda z: waves(information(from_waves(z, b))), lambda z: spread * z, lambda z: gains * z, waves(b),
+            iterations, goal,
+        ), lambda z: from_waves(z, b)  # fmt: skip
 
-    return solve
+    def solve(residual: Tensor, sigma: float) -> Solved:
+        v, shift, back = inner(residual, sigma)
+        v, shift = back(v), back(shift)
+        left = residual - operator(shift)
+        return Solved(v, shift, left, dot(left, left) / known(sigma)[2])
+
+    def shift(residual: Tensor, sigma: float) -> Tensor:
+        _, found, back = inner(residual, sigma)
+        return back(found)
+
+    return Way("image", solve, shift)
