@@ -15,6 +15,16 @@ NewPrior = Annotated[
 ]
 
 
+def refuse_few(count: int, where: str) -> None:
+    """Refuses fewer images than a band can be made of."""
+    from data.errors import InputRefused
+    from recon.typicality import FEWEST_IMAGES
+
+    if count < FEWEST_IMAGES:
+        raise InputRefused("E-LAYOUT", "too few images for a band", where, f"{count} images",
+                           f"{FEWEST_IMAGES} images or more", "more held-out ones (--items, --subset)")  # fmt: skip
+
+
 def band(
     images: Images, output: NewPrior, prior: o.Prior = None, items: o.Items = None, subset: o.Subset = "validation",
     to_gray: o.ToGray = False, max_pixels: o.MaxPixels = o.MANY, overwrite: o.Overwrite = False, json: o.Json = False,
@@ -37,6 +47,7 @@ def band(
     data.output_file(output, overwrite, [file for file in (images, path, config) if file], out.ROOM)
     given = pictures(images, Selection(items, subset, to_gray, max_pixels), run)
     run.hash_inputs([*sources(images), path])
+    refuse_few(len(given.values), str(images))
     values = fit.whole_images(given, priors.load(path, "cpu"), images.name, run)
     run.begin()
 

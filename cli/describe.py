@@ -11,6 +11,7 @@ from cli.errors import nearest
 from cli.run_record import versions
 from data.errors import InputRefused
 from data.hdf5 import opened
+from data.kspace import AXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,6 +131,8 @@ def file(path: Path) -> dict[str, str]:
             return result(path)
         if "y" in names:
             return measurement(path)
+        if "kspace" in names:
+            return kspace(path)
     return images(path, kind)
 
 
@@ -182,6 +185,21 @@ def measurement(path: Path) -> dict[str, str]:
         "noise": ", ".join(f"{key} {span(level)}".removeprefix("model ") for key, level in stored.noise.items()),
         "truth": "stored" if stored.x is not None else "not stored",
         "unit": stored.unit or "not stated",
+    }
+
+
+def kspace(path: Path) -> dict[str, str]:
+    """The contents of a file of measured k-space."""
+    with opened(path) as stored:
+        size, kind = stored["kspace"].shape, stored["kspace"].dtype
+        there = {key: "stored" if key in stored else "not stored" for key in ("mask", "sens")}
+    axes = "" if len(size) == 4 else " --axes " + " or ".join(AXES.get(len(size), ("NAMES",)))
+    return {
+        "kind": "measured k-space",
+        "kspace": f"{' x '.join(map(str, size))}, {kind}",
+        "mask": there["mask"],
+        "coil maps": there["sens"],
+        "reconstruct": f"recon reconstruct {path.name}{axes} --method tv -o out/",
     }
 
 

@@ -100,7 +100,8 @@ def reference(path: Path | None, wanted: Selection, stored: ResultFile, run: Run
     else:
         found = images(path, wanted, run).values
     if found.shape != shape:
-        fix = "choose the same images with --items and --subset, or --to-gray"
+        alike = found.shape[-2:] == shape[-2:]
+        fix = "choose the same images with --items and --subset, or --to-gray" if alike else "name the image itself"
         raise InputRefused(
             "E-SHAPE", "result and truth differ in shape", str(path), sizes(found.shape), sizes(shape), fix
         )

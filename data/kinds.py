@@ -120,7 +120,8 @@ def expect(path: str | os.PathLike[str], *kinds: str, as_what: str) -> str:
     kind = sniff(path)
     if kind in kinds:
         return kind
-    expected = f"{as_what}: " + " or ".join(dict.fromkeys(DESCRIPTIONS[k] for k in kinds))
+    listed = " or ".join(dict.fromkeys(DESCRIPTIONS[k] for k in kinds))
+    expected = listed if listed == as_what else f"{as_what}: {listed}"
     found = describe(kind, Path(path))
     if kind in DANGEROUS:
         raise InputRefused(

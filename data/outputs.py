@@ -68,6 +68,8 @@ def output_file(
     refuse_inputs(path, inputs)
     if path.is_dir():
         raise refused("the output is a folder", path, "a folder", "a file", f"-o {path / 'result.h5'}")
+    if path.exists() and not path.is_file():
+        raise refused("the output is no file", path, "a device or pipe", "a file", "choose another -o")
     if path.exists() and not overwrite:
         found = f"a file of {path.stat().st_size} bytes"
         raise refused("the output exists", path, found, "a new file", "--overwrite, or another -o")

@@ -50,6 +50,9 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
 def missing(path: Path) -> InputRefused:
     """The error for a path that leads nowhere; it names the first missing part and what is near it."""
     broken = next(part for part in [*reversed(path.parents), path] if not part.exists())
+    if broken.is_symlink():
+        found = f"{broken} is a link to {os.readlink(broken)}, where nothing is"
+        return InputRefused("E-FILE", "no such file", str(path), found, "a file that exists", "mend the link")
     folder = broken.parent
     close = nearest(broken.name, names_in(folder))
     rest = path.relative_to(broken)

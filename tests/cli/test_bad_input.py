@@ -53,6 +53,23 @@ def test_3_not_hdf5_though_named_so(content, word, refused, tmp_path, tiny):
     assert word in refused(3, "reconstruct", "scan.h5", "--prior", tiny, "-o", "out")
 
 
+def test_1_a_link_to_nowhere_is_called_one(refused, tmp_path):
+    (tmp_path / "link.png").symlink_to("gone.png")
+    message = refused(3, "simulate", "link.png", "--operator", "identity", "-o", "m.h5")
+    assert "link to gone.png" in message and "did you mean" not in message
+
+
+def test_3_what_is_expected_is_said_once(refused, picture):
+    message = refused(3, "evaluate", picture)
+    assert "expected  an HDF5 file\n" in message
+
+
+def test_6_a_truth_of_another_size_is_not_one_of_other_items(refused, recon_command, scan, tmp_path):
+    recon_command("reconstruct", scan, "--method", "fbp", "-o", "out")
+    np.save(tmp_path / "small.npy", np.zeros((8, 8), np.float32))
+    assert "--items" not in refused(3, "evaluate", "out", "--truth", "small.npy")
+
+
 def test_6_wrong_layout_names_the_keys(refused, tmp_path, tiny):
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["exchange/data"] = np.zeros((2, 4, 4))
@@ -459,6 +476,19 @@ with folder(Path(sys.argv[1]), True, []):
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+def test_20_a_device_is_never_replaced(refused, picture, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for words in ([], ["--overwrite"]):
+        assert "device or pipe" in refused(2, "simulate", picture, *MASKED, *words, "-o", "pipe")
+
+
+def test_20_a_place_without_a_disk(refused, picture, monkeypatch):
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(total=0, free=0))
+    message = refused(5, "simulate", picture, *MASKED, "-o", "m.h5")
+    assert "no place on a disk" in message and "too small" not in message
 
 
 def test_20_a_second_process_stops_at_the_lock_and_a_dead_one_leaves_none(

@@ -106,3 +106,9 @@ def test_k_space_that_cannot_be_read(change, words, code, said, kspace, recon_co
 def test_flags_of_k_space_with_another_file(recon_command, scan):
     done = recon_command("reconstruct", scan, "--scale", "auto", "--method", "pinv", "-o", "out")
     assert done.code == 2 and "--scale" in done.err
+
+
+def test_info_describes_measured_k_space(kspace, recon_command):
+    found = recon_command("info", kspace)
+    assert found.code == 0 and f"4 x {SIZE} x {SIZE}, complex64" in found.out, found.err
+    assert "--axes coil,row,column or slice,row,column" in found.out and "mask         stored" in found.out
