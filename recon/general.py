@@ -1,12 +1,15 @@
 """Methods for any likelihood: other noise than Gaussian, and nonlinear operators.
 
-At each step the measurement is replaced by the linear one with Gaussian noise that has its gradient and its curvature
-at the estimate (`Measurement.linearised`), and the preset's guidance works on that. For Gaussian noise and a linear
-operator that is the measurement itself, so `local` and `local_norm` take it as it is there, closed forms and all.
+At each step the measurement is replaced by a linear one with Gaussian noise (`Measurement.linearised`), and the
+preset's guidance works on that. The operator is linearised at the estimate, the likelihood of each datum at the value
+that is most probable given the datum and the estimate's own spread: that is where the data are while the estimate is
+far from them, and at the estimate in the end. For Gaussian noise and a linear operator the result is the measurement
+itself, so `local` and `local_norm` take it as it is there, closed forms and all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -16,15 +19,16 @@ from operators import operator_norm
 from recon import guidance
 from recon.condition import Guidance, Vjp
 from recon.likelihood import Measurement
+from recon.prior import Prior
 
 GENERAL = ("spectral", "pigdm", "moment", "dps")  # the methods whose guidance comes from `local` or `local_norm`
 HALVINGS = 10
 POWER_STEPS = 8  # of the norm of a linearised operator; its gradient is already close to the leading vector
 
 
-def local(measurement: Measurement, make: Callable[[Measurement], Guidance]) -> Guidance:
+def local(measurement: Measurement, prior: Prior, make: Callable[[Measurement], Guidance]) -> Guidance:
     """The guidance that `make` builds for a linear measurement with Gaussian noise, for any likelihood."""
-    return make(measurement) if measurement.gaussian else relinearised(measurement, make)
+    return make(measurement) if measurement.gaussian else relinearised(measurement, prior, make)
 
 
 def local_norm(measurement: Measurement, weight: Callable[[float], float]) -> Guidance:
@@ -35,13 +39,24 @@ def local_norm(measurement: Measurement, weight: Callable[[float], float]) -> Gu
     return guidance.residual_norm(measurement, lambda sigma: size * weight(sigma))
 
 
-def relinearised(measurement: Measurement, make: Callable[[Measurement], Guidance]) -> Guidance:
+def relinearised(measurement: Measurement, prior: Prior, make: Callable[[Measurement], Guidance]) -> Guidance:
     """The guidance of the measurement linearised at each estimate, shortened where it would lead away from the data."""
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
-        return no_less_likely(measurement, x0, make(measurement.linearised(x0))(x0, vjp, sigma))
+        near = measurement.linearised(x0, clean_spread(measurement, prior, x0, sigma))
+        return no_less_likely(measurement, x0, make(near)(x0, vjp, sigma))
 
     return shift
+
+
+def clean_spread(measurement: Measurement, prior: Prior, x0: Tensor, sigma: float) -> Tensor:
+    """Standard deviation of A(x), (B, 1, ...) over the axes of y, for x of the prior's error covariance about x0.
+
+    One number an item: the root mean square over its data of what one draw changes.
+    """
+    draw = torch.randn((1, *x0.shape[1:]), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(x0)
+    change = measurement.operator(x0 + prior.error_filter(draw, sigma, 0.5)) - measurement.operator(x0)
+    return length(change, change) / math.sqrt(measurement.count)
 
 
 def no_less_likely(measurement: Measurement, x0: Tensor, shift: Tensor) -> Tensor:

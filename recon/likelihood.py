@@ -21,6 +21,7 @@ from operators import (
 from operators.checks import level_for
 from recon.jacobian import InUnits, Weighted, derivative, secant
 from recon.prior import Prior
+from recon.site import most_probable
 
 Noise = Gaussian | CorrelatedGaussian | Laplace | Poisson | TransmissionCT | Rician
 
@@ -125,7 +126,7 @@ class Measurement:
             )
         return self.deviations(x).square().flatten(1).sum(1) / self.count
 
-    def linearised(self, x: Tensor) -> Measurement:
+    def linearised(self, x: Tensor, spread: Tensor | None = None) -> Measurement:
         """The linear measurement with unit noise whose log-likelihood has gradient and curvature of this one at x.
 
         With J the derivative of A at x and W the Fisher information of each datum: operator W^(1/2) J, and data such
@@ -135,9 +136,14 @@ class Measurement:
 
         Args:
             x: images (B, ..., *in_shape); the operator of the result belongs to this batch.
+            spread: standard deviation of A(x) where x is an estimate, broadcastable to y: slope and information of each
+                datum are then those at its most probable value, see `recon.site`, continued to x by a straight line.
         """
         clean = self.operator(x)
-        root, residual = (self._seen(part) for part in self.noise.local(self.y, clean))
+        normal = spread is None or isinstance(self.noise, Gaussian | CorrelatedGaussian)  # the same everywhere
+        at = clean if normal else most_probable(self.noise, self.y, clean, spread)
+        root, residual = self.noise.local(self.y, at)
+        root, residual = self._seen(root), self._seen(residual + root * (at - clean))
         std = 1 / root.clamp(min=torch.finfo(root.dtype).eps)
         operator = Weighted(root, secant(self.operator, x, clean + std * residual, std))
         return Measurement(operator, operator(x) + residual, Gaussian(1.0))

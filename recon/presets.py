@@ -48,7 +48,7 @@ def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, s
 
     The spread is the paper's sigma^2 / (sigma^2 + 1) for data of variance s^2 in place of 1; the grid is our own.
     """
-    guide = local(measurement, lambda m: guidance.white(m, white_variance(prior)))
+    guide = local(measurement, prior, lambda m: guidance.white(m, white_variance(prior)))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
@@ -63,7 +63,7 @@ def moment(
     step: str = "ancestral",
 ) -> Method:
     """Moment matching: the spread of x0 from the prior's own Jacobian, conjugate gradients on it."""
-    guide = local(measurement, lambda m: guidance.moment(m, iterations, tolerance))
+    guide = local(measurement, prior, lambda m: guidance.moment(m, iterations, tolerance))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
@@ -221,7 +221,7 @@ def spectral(
     step: str = "ancestral",
 ) -> Method:
     """The default: moment matching at one backpropagation a call, by the prior's measured error spectrum."""
-    guide = local(measurement, lambda m: guidance.spectral(m, prior, iterations, tolerance))
+    guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, iterations, tolerance))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 

@@ -6,10 +6,11 @@ their log-likelihood is v = A^H u, and the mean moves by C v. Two ways lead ther
 * data space, S u = r: quick where data are few and spread out (random masks, down-sampling), so that S is even;
 * image space, v + G C v = A^H N^-1 r with G = A^H N^-1 A, symmetric in the inner product <a, C b> and preconditioned by
   (1 + K C)^-1, K being the stationary operator nearest to G: for stationary A^H A and C (blur, Cartesian MRI of one
-  coil) that is the solution; for CT, holes and data of differing noise eight iterations do what takes tens otherwise.
+  coil) that is the solution; for CT and holes eight iterations do what takes tens otherwise. Data of differing noise
+  make a gain that changes from place to place, and the preconditioner follows it (`recon.local_gain`).
 
-Both end at the least of <v, C v> + |r - A C v|^2 / N. Which is nearer to it after as many iterations as there are to be
-is tried on one residual drawn from the model.
+All end at the least of <v, C v> + |r - A C v|^2 / N. Which is nearer to it after as many iterations as there are to be
+is tried on one residual drawn from the model; rows of different weights are solved in image space.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from operators import Compose, Diagonal
 from recon.jacobian import Weighted
 from recon.krylov import dot, truncated_cg, weighted_cg
 from recon.likelihood import Measurement
+from recon.local_gain import regularised_inverse
 from recon.prior import Prior
 from recon.stationary import from_waves, symbol, waves
 
@@ -57,9 +60,11 @@ def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: f
         tolerance: of the residual relative to the first in data space; of the error in standard deviations of the
             posterior in image space.
     """
-    ways = [way(measurement, prior, iterations, tolerance) for way in (image_space, data_space)]
     if isinstance(measurement.operator, Weighted):
-        return ways[0]
+        return weighted_space(measurement, prior, iterations, tolerance)
+    whitened = isinstance(measurement.operator, Compose) and isinstance(measurement.operator.outer, Diagonal)
+    spaces = (image_space, data_space, weighted_space) if whitened else (image_space, data_space)
+    ways = [way(measurement, prior, iterations, tolerance) for way in spaces]
     operator, level, generator = measurement.operator, prior.data_std, torch.Generator().manual_seed(0)
     like = measurement.y.new_zeros((1, *measurement.image_shape[1:]))
     draws = [torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
@@ -145,3 +150,38 @@ def image_space(measurement: Measurement, prior: Prior, iterations: int, toleran
         return back(found)
 
     return Way("image", solve, shift)
+
+
+def weighted_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
+    """`image_space` with a preconditioner that follows how much the data weigh from place to place, where C is
+    stationary and A^H N^-1 A is not.
+    """
+    operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)
+    rows, noise = like if isinstance(operator, Weighted) else like[:1], measurement.sigma**2
+
+    def information(x: Tensor) -> Tensor:
+        return operator.adjoint(operator(x)) / noise
+
+    def plain() -> Way:
+        return image_space(measurement, prior, iterations, tolerance)
+
+    if noise == 0:
+        return plain()
+    response, even = symbol(information, rows)
+    if even or not symbol(lambda x: prior.error_filter(x, prior.data_std, 1.0), like[:1])[1]:
+        return plain()
+    inverse, goal = regularised_inverse(information, response, rows), tolerance**2 * like[0].numel()
+
+    def inner(residual: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        def spread(x: Tensor) -> Tensor:
+            return prior.error_filter(x, sigma, 1.0)
+
+        b = operator.adjoint(residual) / noise
+        return weighted_cg(information, spread, inverse(symbol(spread, like[:1])[0]), b, iterations, goal)
+
+    def solve(residual: Tensor, sigma: float) -> Solved:
+        v, shift = inner(residual, sigma)
+        left = residual - operator(shift)
+        return Solved(v, shift, left, dot(left, left) / noise)
+
+    return Way("weighted", solve, lambda residual, sigma: inner(residual, sigma)[1])

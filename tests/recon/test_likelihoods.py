@@ -86,7 +86,7 @@ def test_for_gaussian_noise_the_general_path_is_the_gaussian_one(task):
         "moment": lambda m: guidance.moment(m, 1000, 1e-14),
     }
     for name, make in makes.items():
-        one, two = make(m)(x0, vjp, sigma), general.relinearised(m, make)(x0, vjp, sigma)
+        one, two = make(m)(x0, vjp, sigma), general.relinearised(m, problem.prior, make)(x0, vjp, sigma)
         assert relative(two, one) < 1e-10, name
     expected = m.operator.adjoint(m.residual(x0)) / problem.sigma_y**2
     assert relative(m.gradient(x0), expected) < 1e-12
@@ -133,7 +133,7 @@ def test_items_do_not_depend_on_their_mates():
     def shifts(m: recon.Measurement, x: torch.Tensor) -> list[torch.Tensor]:
         guides = [
             general.likelihood_norm(m, lambda s: 1.0),
-            general.relinearised(m, lambda m: guidance.spectral(m, prior, 8, 1e-2)),
+            general.relinearised(m, prior, lambda m: guidance.spectral(m, prior, 8, 1e-2)),
         ]
         return [guide(x, lambda v: v, 0.5) for guide in guides]
 
