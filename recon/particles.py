@@ -63,7 +63,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).flatten(1).sum(1)
 
 
-def _zeros(x: Tensor) -> Tensor:
+def zeros(x: Tensor) -> Tensor:
     return torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
 
@@ -97,7 +97,7 @@ class Twisted:
         self.twist, self.guidance = twist, guidance
 
     def begin(self, x: Tensor, mean: Tensor, sigma: float, noise: Noise) -> tuple[Tensor, Tensor]:
-        return x, _zeros(x)
+        return x, zeros(x)
 
     def look(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor, Tensor]:
         x0, vjp = with_vjp(denoise, x, sigma)
@@ -113,7 +113,7 @@ class Twisted:
     ) -> tuple[Tensor, Tensor]:
         share = (sigma_next / sigma) ** 2
         if sigma_next == 0:
-            return x0 + shift, _zeros(x)
+            return x0 + shift, zeros(x)
         std = sigma_next * math.sqrt(1 - share)
         n = noise(x)
         # log q - log p of the draw: q and p differ in their means, by (1 - share) shift
@@ -206,7 +206,7 @@ class MCGDiff:
     def look(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor, Tensor]:
         x0 = denoise(x, sigma)
         if sigma_next == 0:
-            return _zeros(x), x0, torch.zeros_like(x0)
+            return zeros(x), x0, torch.zeros_like(x0)
         open_, _, mean, kernel, twist = self._ahead(self.right(x), self.right(x0), sigma, sigma_next)
         return self._log(mean, kernel + twist, open_), x0, torch.zeros_like(x0)
 
@@ -216,7 +216,7 @@ class MCGDiff:
         z, z0 = self.right(x), self.right(x0)
         if sigma_next == 0:
             weight = torch.where(self.noise < sigma, sigma**2 / (sigma**2 + self.noise.square()), 0.0)
-            return x0 + self.right.adjoint(weight * (self.data - z0)), _zeros(x)
+            return x0 + self.right.adjoint(weight * (self.data - z0)), zeros(x)
         share, n = (sigma_next / sigma) ** 2, noise(x)
         free = x0 + share * (x - x0) + sigma_next * math.sqrt(1 - share) * n
         open_, level, mean, kernel, twist = self._ahead(z, z0, sigma, sigma_next)

@@ -367,8 +367,28 @@ def test_twist_of_the_error_covariance_is_the_likelihood_of_the_estimate():
     assert relative(slope, torch.autograd.grad(expected.sum(), leaf)[0]) < 1e-8
 
 
+@pytest.mark.parametrize("task", ["vector", "inpaint", "blur"])
+def test_draws_under_the_error_covariance_weigh_the_same_for_gaussian_images(task):
+    """At any number of levels, here five, and for as many data as there are values."""
+    problem = vector_problem() if task == "vector" else field_problem(task, (4, 4))
+    rows = [0] * 6
+    levels = default_levels(problem.prior, 5)
+    noise, weights = CounterNoise(1, rows, range(6)), []
+    kernel = POPULATIONS["drawn"](problem.measurement.rows(rows), problem.prior, levels[-2])
+    run = Population(kernel, problem.prior, 0.0)
+    x = problem.prior.start(noise(torch.empty(6, *problem.prior.shape, dtype=torch.float64)), levels[0])
+    first = run.kernel.look(problem.prior.denoise, x, levels[0], levels[1])[0]
+    with torch.no_grad():
+        for sigma, lower in zip(levels, levels[1:-1], strict=False):
+            x = run(problem.prior.denoise, x, sigma, lower, noise)
+            weights.append(run.log_weights + run.kernel.look(problem.prior.denoise, x, lower, 0.0)[0])
+    assert float(first.std()) > 0.1  # the start does not know of the data
+    for found in weights:
+        assert float(((found - first) - (found - first).mean()).abs().max()) < 1e-4
+
+
 def test_wrong_settings_of_a_population_are_refused():
     problem = vector_problem()
-    for options, words in (({"kernel": "best"}, "expected one of spectral"), ({"threshold": 2.0}, "from 0 to 1")):
+    for options, words in (({"kernel": "best"}, "expected one of spectral"), ({"threshold": 2.0}, "0 to 1")):
         with pytest.raises(ValueError, match=words):
             recon.reconstruct(problem.measurement, problem.prior, "population", 2, 2, options=options)
