@@ -4,7 +4,8 @@
         --outside mnist_28.h5@pad chest_256.h5 photographs.h5@crop --count 100         # prints Markdown
 
 A file of images is resized to the prior's size, its middle square; `@pad` puts it into the middle of black, `@crop`
-cuts windows out of it. Validation images are taken where the file says which. With --halves the band is measured anew
+cuts windows out of it. Validation images are taken where the file says which; grey ones become neutral colours for a
+prior of colour images. With --halves the band is measured anew
 on the first half of the inside images and the second half is scored: no scored image, nor its neighbour, made the band.
 
 AUROC: how often an outside image has the larger value than an inside one; 0.5 is chance, less is the reversed order.
@@ -50,12 +51,12 @@ def read(source: str, prior: Prior, count: int | None = None) -> Tensor:
     """Images (N, C, size, size) of `FILE`, `FILE@pad` or `FILE@crop` in the prior's values; all without `count`."""
     name, _, how = source.partition("@")
     size, channels = prior.shape[-1], prior.shape[0]
-    subset = "validation" if data.has_subsets(name) and how != "crop" else None
-    found = data.read_images(name, subset, to_gray=channels == 1, channels=channels, size=None if how else size)
-    values = found.values[even(len(found.values), count or len(found.values))] if how != "crop" else found.values
+    subset = "validation" if data.has_subsets(name) else None
+    found = data.read_images(name, subset, to_gray=channels == 1, size=None if how else size)
+    values = found.values if how == "crop" else found.values[even(len(found.values), count or len(found.values))]
     if how:
         values = padded(values, size) if how == "pad" else cropped(values, size, count or len(values))
-    return torch.from_numpy((values / found.value_max).astype(np.float32))
+    return torch.from_numpy((values / found.value_max).astype(np.float32)).expand(-1, channels, -1, -1)
 
 
 def auroc(inside: Tensor, outside: Tensor) -> float:
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--halves", action="store_true", help="measure the band on the first half of the inside images")
     arguments = parser.parse_args()
     prior = recon.load_prior(arguments.prior)
-    inside = read(arguments.inside, prior)
+    inside = read(arguments.inside, prior, arguments.count if arguments.inside.endswith("@crop") else None)
     others = {source: read(source, prior, arguments.count) for source in arguments.outside}
     band = band_of(prior)
     if arguments.halves:
