@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators import operator_norm
 from recon import consistency, guidance
 from recon.condition import Denoise, guided
 from recon.grids import geometric_levels, noise_damping
+from recon.jacobian import norms
 from recon.likelihood import Measurement
 from recon.moves import Move, corrector, langevin, on_state
 from recon.noise import Noise
@@ -20,7 +20,7 @@ from recon.sde import VE
 from recon.steps import Step, hold, predictor
 
 
-def with_likelihood(denoise: Denoise, measurement: Measurement, gamma: float) -> Denoise:
+def with_likelihood(denoise: Denoise, measurement: Measurement, gamma: Tensor) -> Denoise:
     """x0 + sigma^2 A^H (y - A x) / (sigma_y^2 + (gamma sigma)^2): the score of the state's own Gaussian likelihood."""
     operator = measurement.operator
 
@@ -68,7 +68,8 @@ def csgm(
     chosen = corrector(move)
     levels = geometric_levels(prior, 1 + (steps - 1) // (repeats * chosen.calls))
     share = share or annealing_share(levels[0] / (levels[1] or levels[0]), repeats)
-    estimate = with_likelihood(prior.denoise, measurement, gamma * operator_norm(measurement.operator))
+    size = norms(measurement.operator, measurement.y.new_empty(measurement.image_shape))
+    estimate = with_likelihood(prior.denoise, measurement, gamma * size)
     return Method(estimate, levels, hold, (chosen.make((share / 2) ** 0.5),) * repeats)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from operators import operator_norm
 from recon.condition import Consistency
+from recon.jacobian import norms
 from recon.krylov import truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
@@ -40,7 +40,7 @@ def landweber(measurement: Measurement, relaxation: float = 1.0) -> Consistency:
     Reference: Chung and Ye, Score-based diffusion models for accelerated MRI, 2022, algorithm 1, arXiv:2110.05243.
     """
     operator = measurement.operator
-    size = relaxation / operator_norm(operator) ** 2
+    size = relaxation / norms(operator, measurement.y.new_empty(measurement.image_shape)) ** 2
 
     def pull(v: Tensor, sigma: float) -> Tensor:
         return v + size * operator.adjoint(measurement.residual(v))

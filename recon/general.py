@@ -15,9 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from operators import operator_norm
 from recon import guidance
 from recon.condition import Guidance, Vjp
+from recon.jacobian import norms
 from recon.likelihood import Measurement
 from recon.prior import Prior
 
@@ -35,7 +35,7 @@ def local_norm(measurement: Measurement, weight: Callable[[float], float]) -> Gu
     """`guidance.residual_norm` of an operator scaled to norm 1 where it is larger, for any likelihood."""
     if not measurement.gaussian:
         return likelihood_norm(measurement, weight)
-    size = 1 / max(1.0, operator_norm(measurement.operator))
+    size = 1 / norms(measurement.operator, measurement.y.new_empty(measurement.image_shape)).clamp(min=1.0)
     return guidance.residual_norm(measurement, lambda sigma: size * weight(sigma))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from operators import Clip, Identity, LinearOperator, Operator, Quantise
+from operators import Clip, Identity, LinearOperator, Operator, Quantise, operator_norm
 
 
 class InUnits(Operator):
@@ -67,6 +67,12 @@ class Weighted(LinearOperator):
     def rows(self, items: list[int]) -> Weighted:
         """For the items given, in that order."""
         return Weighted(self.weights[items], self.operator)
+
+
+def norms(operator: LinearOperator, like: Tensor) -> Tensor:
+    """|A| of each row where they have operators of their own, else one for all, (B or 1, 1, ...) with like's axes."""
+    parts = [operator.rows([i]) for i in range(len(like))] if isinstance(operator, Weighted) else [operator]
+    return like.new_tensor([operator_norm(part) for part in parts]).reshape(-1, *(1,) * (like.ndim - 1))
 
 
 def derivative(operator: Operator, x: Tensor) -> LinearOperator:

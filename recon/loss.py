@@ -15,7 +15,7 @@ from recon.noise import Noise
 def mean_likelihood(
     measurement: Measurement,
     variance: Callable[[float], float],
-    extra: Callable[[float], float],
+    extra: Callable[[float], float | Tensor],
     draws: int,
     noise: Noise,
 ) -> Guidance:
@@ -30,9 +30,10 @@ def mean_likelihood(
     operator = measurement.operator
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
-        spread, total = variance(sigma) ** 0.5, measurement.sigma**2 + extra(sigma)
+        spread = variance(sigma) ** 0.5
+        total = torch.as_tensor(measurement.sigma**2 + extra(sigma), dtype=x0.dtype, device=x0.device)
         residuals = torch.stack([measurement.residual(x0 + spread * noise(x0)) for _ in range(draws)])
-        logs = -0.5 * residuals.flatten(2).square().sum(2) / total
+        logs = -0.5 * residuals.flatten(2).square().sum(2) / total.flatten()
         share = logs.softmax(0).reshape(*logs.shape, *(1,) * (residuals.ndim - 2))
         return vjp(operator.adjoint((share * residuals).sum(0))) * (sigma**2 / total)
 

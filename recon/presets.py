@@ -13,13 +13,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from operators import LinearOperator, operator_norm
+from operators import LinearOperator
 from recon import consistency, guidance
 from recon.annealed import csgm, predictor_corrector, score_mri, song2022
 from recon.condition import Denoise, guided, multi_step, on_estimate
 from recon.energy import ENERGIES, Energy, energy, total
 from recon.general import local, local_norm
 from recon.grids import default_levels, noise_damping, vp_levels, white_variance
+from recon.jacobian import norms
 from recon.likelihood import Measurement
 from recon.loss import mean_likelihood
 from recon.moves import below_noise, on_state
@@ -113,7 +114,8 @@ def lgd(
     noise is far above the data's. Draws anew at every call leave nothing smooth for solvers of higher order, so the
     steps are ancestral.
     """
-    variance, square = white_variance(prior), operator_norm(measurement.operator) ** 2
+    like = measurement.y.new_empty(measurement.image_shape)
+    variance, square = white_variance(prior), norms(measurement.operator, like) ** 2
     guide = mean_likelihood(measurement, variance, lambda sigma: temper * square * variance(sigma), draws, noise)
     return Method(guided(prior.denoise, guide), default_levels(prior, steps), ancestral())
 
