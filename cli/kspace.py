@@ -47,8 +47,9 @@ def from_kspace(path: Path, noise: str | None, flags: KspaceFlags, items: str | 
             maps = estimated(kspace * mask, calibration_fraction(mask), run)
         else:
             maps = found.coils[wanted[0]]
-        factor = scale(flags.scale, brightness(kspace, mask))
-        level = outer_noise(kspace, mask) if noise in (None, AUTO) else noises.sigma(noise, float(np.abs(kspace).max()))
+        bright = brightness(kspace, mask)
+        factor = scale(flags.scale, bright)
+        level = outer_noise(kspace, mask) if noise in (None, AUTO) else noises.sigma(noise, bright)
         operator = mri(mask.shape, mask=mask, coils=maps, image="real")
     y = factor * to_channels(torch.from_numpy(kspace.astype(np.complex64)))[None, None]
     run.note(f"k-space is multiplied by {factor:.6g}: the image is about 0 .. 1" if flags.scale in (None, "auto")

@@ -18,7 +18,7 @@ from data.errors import InputRefused
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from operators import LinearOperator
+    from operators import LinearOperator, Operator
     from recon import Measurement
 
 MEASUREMENT = 2**32 - 1  # the sample number of measurement noise
@@ -94,7 +94,7 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
     model = stored.noise["model"]
     if noise is not None:
         key = noises.level_of(model, path)
-        level = estimated(y, built, model, run) if noise == AUTO else noises.sigma(noise, float(y.abs().max()))
+        level = estimated(y, built, model, run) if noise == AUTO else noises.sigma(noise, full_value(y, built))
         levels = {key: level}
         run.note(f"noise level {level:g} from --noise replaces that of {path.name}")
     each = model != "correlated"  # whose factor has no items
@@ -109,6 +109,19 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
         measurement = recon.Measurement(built, y, NOISES[model](**levels))
     known = ESTIMATED if noise == AUTO else STATED
     return Task(measurement, None if x is None else with_channel(x, 2).float().numpy(), stored.unit, known=known)
+
+
+def full_value(y: Tensor, operator: Operator) -> float:
+    """What a share like 1% of noise refers to: the largest value of the data, of k-space that of its image.
+
+    The middle of k-space is the sum of the image, far above all else; with A^H y / |A|^2, zero where nothing was
+    sampled, the same share means about the same level here and where images are measured.
+    """
+    from operators import operator_norm
+
+    if operator.spec["name"] != "mri":
+        return float(y.abs().max())
+    return float(operator.adjoint(y).abs().max()) / operator_norm(operator) ** 2
 
 
 def for_method(task: Task, method: str | None, run: Run) -> Task:

@@ -97,9 +97,9 @@ NoiseInData = Annotated[
     str | None,
     typer.Option(
         "--noise",
-        help="Standard deviation in units of y, a share like 1% of the largest |y|, noise included, or auto: "
-        "estimated from the data; default: what the measurement file says, for an image the rounding of its values, "
-        "for k-space auto.",
+        help="Standard deviation in units of y, a share like 1% of the largest |y|, noise included (of k-space: of its "
+        "image), or auto: estimated from the data; default: what the measurement file says, for an image the rounding "
+        "of its values, for k-space auto.",
         rich_help_panel=OPERATOR,
     ),
 ]

@@ -133,3 +133,11 @@ def test_levels_of_items_without_a_channel_axis(shape, tmp_path):
         first = 0.2 if items and len(shape) == 3 else 0.1
         clean = m.y - first * torch.ones_like(m.y)
         assert float(m.chi_square(clean)[0]) == pytest.approx(1, abs=1e-5), "a residual of one deviation"
+
+
+@pytest.mark.parametrize("acceleration", [1, 2])
+def test_a_share_means_about_the_same_of_an_image_and_of_its_k_space(acceleration, recon_command, picture, tmp_path):
+    words = ["--operator", "mri", "--set", f"acceleration={acceleration}", "--set", "center_fraction=0.25"]
+    assert (done := recon_command("simulate", picture, *words, "--noise", "2%", "-o", "m.h5")).code == 0, done.err
+    stored, run = data.read_measurement(tmp_path / "m.h5").noise["sigma"], Run("test", {})
+    assert from_file(tmp_path / "m.h5", "2%", None, run).measurement.sigma == pytest.approx(stored, rel=0.3)
