@@ -122,8 +122,8 @@ def item_pictures(
         shown.append(pictures.image(f"{prefix}truth", "Truth", done.task.truth[item], done.scale, unit))
     if result.std is not None:
         maps = {"std": ("Standard deviation", result.std), "width" + PERCENT: (WIDTH, result.width)}
-        count = f"from {len(result.samples)} samples"
-        said = {"std": count, "width" + PERCENT: f"{count}, {wide(len(result.samples))} std"}
+        count = f"{len(result.samples)} samples"
+        said = {"std": f"from {count}", "width" + PERCENT: f"{count}, {wide(len(result.samples))} std"}
         shown += [
             pictures.spread(prefix + key, title, values[item], done.data_range, unit, said[key])
             for key, (title, values) in maps.items()

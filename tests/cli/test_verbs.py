@@ -155,7 +155,7 @@ def test_what_few_samples_say_of_the_spread_is_said(recon_command, scan, tiny, t
         words = ["--prior", tiny, "--steps", 2, "--samples", count, "-o", f"out{count}"]
         done = recon_command("reconstruct", scan, *words)
         page = (tmp_path / f"out{count}/report.html").read_text()
-        assert f"from {count} samples, {wide} std" in page and f"{wide} standard deviations of {count} samples" in page
+        assert f"{count} samples, {wide} std" in page and f"{wide} standard deviations of {count} samples" in page
         assert ("a rough one" in done.err) == (count == 2)
         width = data.read_result(tmp_path / f"out{count}/result.h5").std.max() * float(wide)
         assert ("wider than all values there are" in page) == (width > 1)
