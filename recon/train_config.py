@@ -17,10 +17,10 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sde: Literal["vp", "ve", "subvp"] = "vp"
-    widths: tuple[int, ...] = (96, 128, 128)
+    widths: tuple[int, ...] = (48, 64, 128, 128)
     blocks: int = Field(1, ge=1)
-    attention: tuple[int, ...] = (1, 2)
-    unshuffle: int = Field(4, ge=1)
+    attention: tuple[int, ...] = (2, 3)
+    unshuffle: int = Field(2, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(1e-3, gt=0)

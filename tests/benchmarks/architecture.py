@@ -7,7 +7,7 @@ The configurations take turns of a few seconds, so that other work on the machin
 Everything but the network is the same for all: EDM preconditioning and weighting, AdamW with warm-up and half a cosine
 over the seconds, averaged weights, batches, noise levels, held-out images and their noise. Seconds are of the processor
 and of training steps alone. The library's network is rebuilt by `recon.diffusers_unet` and has the parameters of our
-default to within a few per cent; it is told the noise as its EDM scheduler tells it (log(sigma) / 4), or, with
+default to within a tenth; it is told the noise as its EDM scheduler tells it (log(sigma) / 4), or, with
 `-steps`, as a DDPM scheduler does (a time from 0 to 999). A run that was stopped begins again with those that had
 not ended.
 """
@@ -42,19 +42,18 @@ from tests.benchmarks.table import append_row, read_rows
 UNITS = Units(0.5, 0.5, "[0,1]")
 BYTES = Units(127.5, 127.5)  # of images handed in as 0..255
 TURN = 10.0  # seconds of the processor
+COARSE = {"unshuffle": 4, "widths": (96, 128, 128), "attention": (1, 2)}
 OURS = {
     "default": {},
-    "unshuffle-1": {"unshuffle": 1, "widths": (32, 64, 96, 160), "attention": (3,)},
-    "unshuffle-2": {"unshuffle": 2, "widths": (64, 112, 144), "attention": (2,)},
-    "bundled": {"unshuffle": 2, "widths": (48, 64, 128, 128), "attention": (2, 3)},
-    "unshuffle-8": {"unshuffle": 8, "widths": (128, 176), "attention": (0, 1)},
-    "narrow": {"widths": (64, 96, 96)},
-    "wide": {"widths": (128, 192, 192)},
-    "deep": {"widths": (72, 96, 96), "blocks": 2},
-    "shallow": {"widths": (112, 176), "attention": (0, 1)},
     "no-attention": {"attention": ()},
-    "attention-lowest": {"attention": (2,)},
-    "attention-everywhere": {"attention": (0, 1, 2)},
+    "attention-lowest": {"attention": (3,)},
+    "unshuffle-1": {"unshuffle": 1, "widths": (32, 64, 96, 160), "attention": (3,)},
+    "unshuffle-2-of-3": {"widths": (64, 112, 144), "attention": (2,)},
+    "unshuffle-4": COARSE,
+    "unshuffle-4, wide": {**COARSE, "widths": (128, 192, 192)},
+    "unshuffle-4, deep": {**COARSE, "widths": (72, 96, 96), "blocks": 2},
+    "unshuffle-4, no attention": {**COARSE, "attention": ()},
+    "unshuffle-8": {"unshuffle": 8, "widths": (128, 176), "attention": (0, 1)},
 }
 
 

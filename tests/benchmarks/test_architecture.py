@@ -18,20 +18,20 @@ IMAGES = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8, generator=tor
 @pytest.mark.parametrize("name", FOREIGN)
 def test_the_librarys_network_has_as_many_parameters(name):
     count = parameters(start("default", IMAGES, recon.TrainConfig()).network)
-    assert parameters(start(name, IMAGES, recon.TrainConfig()).network) == pytest.approx(count, rel=0.06)
+    assert parameters(start(name, IMAGES, recon.TrainConfig()).network) == pytest.approx(count, rel=0.09)  # widths come in fours
 
 
 def test_rows_are_added_as_they_are_measured_and_make_a_table(tmp_path):
     out, config = tmp_path / "curve.jsonl", recon.TrainConfig(batch_size=2, warmup=1)
-    names = ("narrow", "diffusers-light")
+    names = ("unshuffle-4", "diffusers-light")
     take_turns([curve(name, IMAGES, IMAGES[:4] / 255.0, config, 0.2, 2, out) for name in names])
     rows = read_rows(out)
     assert rows[-1]["seconds"] >= 0.2 and rows[-1]["images"] > 0 and rows[-1]["loss"] > 0
-    assert finished(out) == {"narrow", "diffusers-light"}
+    assert finished(out) == {"unshuffle-4", "diffusers-light"}
     assert table(rows).count("\n| `") == 2
     with out.open("a") as file:
-        file.write(json.dumps({**rows[0], "configuration": "wide", "seconds": 0.1}) + "\n")
-    assert finished(out) == {"narrow", "diffusers-light"} and read_rows(out) == rows
+        file.write(json.dumps({**rows[0], "configuration": "unshuffle-8", "seconds": 0.1}) + "\n")
+    assert finished(out) == {"unshuffle-4", "diffusers-light"} and read_rows(out) == rows
 
 
 @pytest.mark.parametrize("name", CHANGED)
