@@ -52,7 +52,7 @@ METHODS = {
     "repaint": "known pixels put back at each level (Lugmayr et al. 2022); inpainting only",
     "smc": "particles drawn to each datum at its noise level (MCGDiff, Cardoso et al. 2023); needs singular vectors",
     "tds": "particles guided as in pigdm and reweighted (Wu et al. 2023); any operator",
-    "population": "one filter whose particles are the samples, for few data and several modes; with --samples 50 up",
+    "population": "one filter whose particles are the samples, for few data and several modes; --samples 50 up (ours)",
     "reddiff": "point estimate by Adam over the levels (Mardani et al. 2023); no posterior spread",
     "energy": "pigdm with a penalty of the image: tv, squared, entropy",
 }

@@ -54,7 +54,7 @@ FACTS: dict[str, Facts] = {
     "repaint": Facts("2201.09865", "M H G"),
     "smc": Facts("2308.07983", "S", exact=True),
     "tds": Facts("2306.17775", "G", backpropagations=1, exact=True),
-    "population": Facts("2308.07983, 2306.17775", "H", backpropagations=1, exact=True),
+    "population": Facts("recon", "H", exact=True),
     "reddiff": Facts("2305.04391", "H G"),
     "energy": Facts("recon", "H G", backpropagations=2),
 }

@@ -4,8 +4,9 @@ Where the posterior has several modes this is worth far more than a few particle
 among all of them. The samples of an item then depend on each other, and on how many they are; not on the batch size
 nor on the other items.
 
-Weights of many data differ by many nats, and then few particles are the ancestors of all: the filter is for data of few
-numbers, or for many levels, and a spread of nothing says that it has collapsed.
+Where images are far from Gaussian the weights of many data differ by many nats, and then few particles are the
+ancestors of all: the filter is for data of few numbers, or for many levels, and a spread of nothing says that it has
+collapsed.
 """
 
 from __future__ import annotations
@@ -106,10 +107,10 @@ class Drawn:
 
 
 KERNELS: dict[str, Callable[[Measurement, Prior, float], Kernel]] = {
+    "drawn": Drawn,
     "spectral": spectral,
     "twisted": twisted,
     "mcgdiff": MCGDiff,
-    "drawn": Drawn,
 }
 
 
@@ -153,15 +154,15 @@ def population(
     steps: int,
     noise: Noise,
     *,
-    kernel: str = "spectral",
+    kernel: str = "drawn",
     threshold: Share = 0.5,
 ) -> Method:
     """One filter whose particles are the samples of an item, dozens at least, at a network call a sample and level.
 
-    `kernel` is one of `KERNELS`: "spectral", the default's guidance and weights by the same error covariance;
-    "twisted", those of tds; "mcgdiff", those of smc; "drawn", draws under the error covariance, whose weights are all
-    equal for Gaussian images, however many the data; no backpropagation. A population worth fewer than the share
-    `threshold` of its particles is resampled (1: at every level, as published for MCGDiff).
+    `kernel` is one of `KERNELS`: "drawn", draws under the error covariance, whose weights are all equal for Gaussian
+    images, however many the data, without backpropagation; "spectral", the default's guidance and weights by the same
+    covariance; "twisted", the guidance and weights of tds; "mcgdiff", those of smc. A population worth fewer than the
+    share `threshold` of its particles is resampled (1: at every level, as published for MCGDiff).
 
     Reference: Cardoso et al., 2023, algorithm 2, arXiv:2308.07983; Wu et al., 2023, algorithm 1, arXiv:2306.17775.
     """

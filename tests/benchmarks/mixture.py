@@ -9,7 +9,7 @@ chi-square; operators with random singular vectors and singular values sorted fr
 largest. The posterior is a mixture. The distance is the mean over random directions of the W1 distance between the
 projections of n samples and of n exact ones; `floor` is that of two exact sets. Every method gets the same number of
 network calls a sample, particles counted. `smc, n particles` is MCGDiff as published: one filter whose n particles are
-the n samples, resampled at every level; rows `population, ...` are our filters of that kind, while `smc` and `tds` draw
+the n samples, resampled at every level; `population` is ours of that kind, also by other kernels; `smc` and `tds` draw
 each sample by particles of its own. `energy` has no posterior here, and is left out. All methods of a seed are given
 the same exact samples, directions and noise.
 """
@@ -34,6 +34,7 @@ from tests.benchmarks.table import append_row, read_rows
 
 VARIANTS = {  # row -> method, options
     "smc, n particles": ("population", {"kernel": "mcgdiff", "threshold": 1.0}),
+    "population, guided": ("population", {"kernel": "spectral"}),
     "population, twisted": ("population", {"kernel": "twisted"}),
     "population, mcgdiff": ("population", {"kernel": "mcgdiff"}),
 }

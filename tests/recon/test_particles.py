@@ -389,6 +389,6 @@ def test_draws_under_the_error_covariance_weigh_the_same_for_gaussian_images(tas
 
 def test_wrong_settings_of_a_population_are_refused():
     problem = vector_problem()
-    for options, words in (({"kernel": "best"}, "expected one of spectral"), ({"threshold": 2.0}, "0 to 1")):
+    for options, words in (({"kernel": "best"}, "expected one of drawn"), ({"threshold": 2.0}, "0 to 1")):
         with pytest.raises(ValueError, match=words):
             recon.reconstruct(problem.measurement, problem.prior, "population", 2, 2, options=options)
