@@ -60,7 +60,7 @@ class CorrelatedGaussian:
         if L.ndim != 2 or L.shape[0] != L.shape[1] or np.triu(L, 1).any() or not (np.diag(L) > 0).all():
             raise fault("factor", f"an array of shape {L.shape}", "(m, m), lower triangular, its diagonal above zero",
                         "take np.linalg.cholesky of the covariance, or use CorrelatedGaussian.of_covariance")
-        level_at_least("factor", np.diag(L), "give the data in other units", above=True)
+        level_at_least("factor", np.diag(L).copy(), "give the data in other units", above=True)
         level_at_least("factor", np.linalg.norm(L), "give the data in other units")
         if not self.axes or len(set(self.axes)) < len(self.axes) or any(axis >= 0 for axis in self.axes):
             raise fault("axes", self.axes, "distinct negative numbers", "count the axes of y from its end")
