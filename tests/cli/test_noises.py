@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -86,7 +87,9 @@ def test_correlated_noise_is_stored_with_its_covariance_and_rebuilt(recon_comman
     covariance = 1e-4 * 0.8 ** np.abs(detector[:, None] - detector)
     np.save(tmp_path / "factor.npy", np.linalg.cholesky(covariance))
     words = [*CT, "--noise-model", "correlated", "--set", "factor=factor.npy", "--set", "axes=-1"]
-    assert (done := recon_command("simulate", picture, *words, "-o", "m.h5")).code == 0, done.err
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (done := recon_command("simulate", picture, *words, "-o", "m.h5")).code == 0, done.err
     stored = data.read_measurement(tmp_path / "m.h5").noise
     np.testing.assert_allclose(stored["factor"] @ stored["factor"].T, covariance, atol=1e-18)
     assert stored["model"] == "correlated" and stored["axes"].tolist() == [-1]
