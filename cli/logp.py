@@ -15,7 +15,9 @@ Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="Folder for logp.csv and run.json, new or empty.", rich_help_panel=o.OUTPUT),
 ]
-Probes = Annotated[int, typer.Option(min=2, help="Random probes of the trace an image; their scatter is its error.")]
+Probes = Annotated[
+    int, typer.Option(min=2, max=10_000, help="Random probes of the trace an image; their scatter is its error.")
+]
 Exact = Annotated[bool, typer.Option("--exact", help="The trace itself, one backpropagation a value: small images.")]
 Tolerance = Annotated[float, typer.Option(min=1e-8, max=1e-1, help="Error of a step of the ODE, normalised units.")]
 Continuous = Annotated[

@@ -73,7 +73,8 @@ class Finished:
         if wrong:
             worst = next((verdict for verdict in wrong if verdict.word == BAD), wrong[0])
             count = len(self.verdicts)
-            run.note(f"{self.title}: " + (f"{len(wrong)} of {count} items, " if count > 1 else "") + worst.text)
+            of = f"{len(wrong)} of {count} items, the worst: " if count > 1 else ""
+            run.note(f"{self.title}: {of}{worst.text}")
         count = 0 if self.result.samples is None else len(self.result.samples)
         if 1 < count < FEW:
             run.note(f"{self.title}: the spread of {count} samples is a rough one, so the {PERCENT} % interval takes "
