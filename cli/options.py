@@ -39,6 +39,13 @@ Samples = Annotated[int, typer.Option(min=1, help="Draws from the posterior for 
 Seed = Annotated[
     int, typer.Option(min=0, max=2**64 - 1, help="Seed of every random number.", rich_help_panel=RUNNING)
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="What the network computes in: float32, or bfloat16, faster where the device is made for it.",
+        rich_help_panel=RUNNING,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(

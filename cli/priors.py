@@ -33,14 +33,17 @@ def find(name: str | None, instead: str = "") -> Path:
     return path
 
 
-def load(path: Path, device: str) -> Prior:
-    """The prior of a file, on its device."""
+def load(path: Path, device: str, precision: str = "float32") -> Prior:
+    """The prior of a file, on its device, its network in a precision, see `recon.load_prior`."""
     import recon
+    from recon.prior import PRECISIONS
 
+    if precision not in PRECISIONS:
+        raise usage("unknown precision", "--precision", precision, " or ".join(PRECISIONS), "--precision float32")
     with refusing(
         "E-PRIOR", "prior cannot be used", str(path), INPUT, "get the file again from where it came"
     ):
-        return recon.load_prior(path, device=device)
+        return recon.load_prior(path, device, precision)
 
 
 def facts(header: dict[str, Any]) -> dict[str, str]:

@@ -125,18 +125,24 @@ def bundled_priors() -> dict[str, Path]:
     return {path.stem: path for path in sorted(BUNDLED.glob("*.safetensors"))}
 
 
-def load_prior(name: str | Path, device: torch.device | str = "cpu") -> Prior:
+def load_prior(name: str | Path, device: torch.device | str = "cpu", precision: str = "float32") -> Prior:
     """A prior by its bundled name, its file, or the folder that `recon train` wrote; ready to use, not training.
 
     A folder of the library diffusers is one too, see `recon.foreign.load_diffusers`, which takes more settings.
 
+    Args:
+        name: bundled, or a path.
+        device: where its network computes.
+        precision: what it computes in, "float32" or "bfloat16": faster where the device is made for it.
+
     Raises:
         FileNotFoundError: there is no such prior; the message lists the bundled names.
-        ValueError: the file is altered, truncated, of another kind, or does not fit the network it names.
+        ValueError: the file is altered, truncated, of another kind, or does not fit the network it names; or the
+            precision is unknown.
     """
     path = bundled_priors().get(str(name), Path(name))
     if (foreign := diffusers_folder(path)) is not None:
-        return load_diffusers(foreign).to(device)
+        return load_diffusers(foreign, precision=precision).to(device)
     path = path / "prior.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(
@@ -166,5 +172,6 @@ def load_prior(name: str | Path, device: torch.device | str = "cpu") -> Prior:
         Units(**header["units"]),
         header.get("name", path.stem),
         header,
+        precision,
     )
     return prior.to(device).eval().requires_grad_(False)

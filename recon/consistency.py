@@ -12,6 +12,7 @@ from recon.krylov import truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior
+from recon.wiener import solver
 
 
 def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0) -> Consistency:
@@ -105,11 +106,12 @@ def spectral_draw(
     """An exact draw from N(v, C) times the likelihood, C the prior's own error covariance at level sigma.
 
     v' + C A^H (A C A^H + sigma_y^2)^-1 (y + sigma_y n' - A v') with v' = v + C^(1/2) n. Where p(x0 | x) is N(v, C),
-    this is a draw from p(x0 | x, y); a stationary C costs FFTs only, no backpropagation.
+    this is a draw from p(x0 | x, y); a stationary C costs FFTs only, no backpropagation. The solve is that of the
+    default, see `recon.wiener`.
 
     Reference: the identity is Matheron's rule (Wilson et al., 2020, arXiv:2002.09309, equation 8).
     """
-    operator = measurement.operator
+    operator, way = measurement.operator, solver(measurement, prior, iterations, tolerance)
 
     def pull(v: Tensor, sigma: float) -> Tensor:
         moved = v + prior.error_filter(noise(v), sigma, 0.5)
@@ -117,11 +119,6 @@ def spectral_draw(
         residual = residual + measurement.sigma * noise(residual)
         if operator.measured is not None:
             residual = residual * operator.measured.to(residual)
-
-        def spread(u: Tensor) -> Tensor:
-            return prior.error_filter(operator.adjoint(u), sigma, 1.0)
-
-        solved = truncated_cg(lambda u: operator(spread(u)) + measurement.sigma**2 * u, residual, iterations, tolerance)
-        return moved + spread(solved)
+        return moved + way.shift(residual, sigma)
 
     return pull

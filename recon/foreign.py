@@ -42,7 +42,9 @@ def diffusers_folder(path: Path) -> Path | None:
     return None
 
 
-def load_diffusers(folder: str | Path, data_std: float | None = None, units: Units | None = None) -> ScorePrior:
+def load_diffusers(
+    folder: str | Path, data_std: float | None = None, units: Units | None = None, precision: str = "float32"
+) -> ScorePrior:
     """The prior of a diffusers folder.
 
     Its noise levels are those of the scheduler, `prior.sde`; at the scheduler's own steps the network is called exactly
@@ -53,6 +55,7 @@ def load_diffusers(folder: str | Path, data_std: float | None = None, units: Uni
         data_std: standard deviation of the normalised images, which samplers scale their guidance and their last level
             by; default: what an EDM scheduler says, else 0.5.
         units: the images' values; default: [0,1].
+        precision: what the network computes in, as in `recon.load_prior`.
 
     Raises:
         ValueError: no such model, weights that can hold code, or settings that are not rebuilt here; the message names
@@ -89,7 +92,7 @@ def load_diffusers(folder: str | Path, data_std: float | None = None, units: Uni
     std = data_std or (told.input_std if told.predicts == "edm" else DATA_STD)
     shape = (network.unet.config.in_channels, height, width)
     units = units or Units(0.5, 0.5, "[0,1]")
-    prior = ScorePrior(network, shape, told.sde, std, units, folder.resolve().name, header)
+    prior = ScorePrior(network, shape, told.sde, std, units, folder.resolve().name, header, precision)
     return prior.eval().requires_grad_(False)
 
 

@@ -17,6 +17,8 @@ from recon.parametrisation import estimate
 from recon.sde import SDE
 from recon.spectrum import ErrorSpectrum
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class Units:
@@ -168,6 +170,8 @@ class ScorePrior(Prior):
         data_std: standard deviation of the normalised images, sigma_data in the paper.
         header: everything that the checkpoint says of itself, see `recon.checkpoint`; a network that was trained with
             another scale of its input than data_std has it there as `input_std`.
+        precision: of PRECISIONS, what the network computes in; in bfloat16 its weights and its output are rounded to
+            eight bits, all else stays in the state's own type.
     """
 
     coarsest, finest = 1.0, 0.02  # found on validation slices: calls above and below change nothing there
@@ -181,9 +185,12 @@ class ScorePrior(Prior):
         units: Units | None = None,
         name: str = "",
         header: dict | None = None,
+        precision: str = "float32",
     ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"got precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
         super().__init__(shape, sde, units, name)
-        self.network, self.data_std, self.header = network, data_std, header or {}
+        self.network, self.data_std, self.header, self.precision = network, data_std, header or {}, precision
         self.predicts, self.input_std = self.header.get("predicts", "edm"), self.header.get("input_std", data_std)
         self.spread = self.header.get("spread", data_std * math.sqrt(math.prod(shape)))
         table = self.header.get("error_spectrum")
@@ -214,5 +221,6 @@ class ScorePrior(Prior):
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
         s = per_item(sigma, x)
         told = () if label is None else (label,)
-        output = self.network(x / (s.square() + self.input_std**2).sqrt(), sigma.log() / 4, *told)
-        return estimate(self.predicts, output, x, s, self.data_std)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            output = self.network(x / (s.square() + self.input_std**2).sqrt(), sigma.log() / 4, *told)
+        return estimate(self.predicts, output.to(x.dtype), x, s, self.data_std)

@@ -55,3 +55,10 @@ def test_results_do_not_depend_on_the_batch_size(recon_command, scan, tiny, tmp_
         assert recon_command("reconstruct", scan, *words, "-o", f"out{size}").code == 0
     one, three = (data.read_result(tmp_path / f"out{size}/result.h5").samples for size in (1, 3))
     np.testing.assert_allclose(one, three, atol=1e-4)
+
+
+def test_the_precision_of_the_network_is_recorded_and_an_unknown_one_refused(settings, refused, scan, tiny):
+    assert settings("--steps", 2, "--samples", 2)["precision"] == "float32"
+    assert settings("--steps", 2, "--samples", 2, "--precision", "bfloat16")["precision"] == "bfloat16"
+    message = refused(2, "reconstruct", scan, "--prior", tiny, "-o", "other", "--precision", "float8")
+    assert "float32 or bfloat16" in message
