@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from scipy.integrate import RK45
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 import recon
 from operators import Dense, Gaussian
+from recon.error_control import RungeKutta45
 from recon.moves import langevin
 from recon.steps import DPMSolver2M, Step, ancestral, ddim, euler, euler_maruyama, heun, predictor
 
@@ -278,3 +280,18 @@ def test_dps():
             lambda i, s: found.append(s),
         )
     assert_same_path(found, states, [math.sqrt(b) for b in levels[1:]])
+
+
+def test_dormand_prince():
+    """One step between two levels of the pair in scipy's tableau, on dx / dlog sigma = -sigma^2 score."""
+    A, weights, nodes = (torch.from_numpy(part) for part in (RK45.A, RK45.B, RK45.C))
+    sigmas, x, states = [4.0, 2.5, 1.0, 0.5], START, []
+    for sigma, lower in zip(sigmas, sigmas[1:], strict=False):
+        h, slopes = math.log(lower / sigma), []
+        for row, node in zip(A, nodes, strict=True):
+            moved = x + h * sum(a * slope for a, slope in zip(row, slopes, strict=False))
+            level = sigma * math.exp(float(node) * h)
+            slopes.append(-(level**2) * score(moved, 1.0, level))
+        x = x + h * sum(b * slope for b, slope in zip(weights, slopes, strict=True))
+        states.append(x)
+    assert_same_path(path(RungeKutta45(math.inf), sigmas, START), states, [1.0] * 3)
