@@ -50,6 +50,14 @@ def matrices() -> dict[str, Tensor]:
     }
 
 
+def gap(error: Tensor, least: Tensor) -> dict[str, float]:
+    """10 log10 of the ratio of two mean squared errors over signals, and its standard error: they share the signals."""
+    apart = error / error.mean() - least / least.mean()
+    scale = 10 / math.log(10)
+    return {"gap": scale * math.log(max(float(error.mean() / least.mean()), 1e-6)),
+            "gap_error": scale * float(apart.std()) / math.sqrt(len(apart))}
+
+
 def measure(law: Law, task: str, methods: list[str], options: argparse.Namespace) -> list[dict]:
     """A row for the reference and for each method: mean squared error, gap in dB, coverage at 0.9."""
     generator, matrix = torch.Generator().manual_seed(5), matrices()[task]
@@ -58,23 +66,31 @@ def measure(law: Law, task: str, methods: list[str], options: argparse.Namespace
     sigma = float(clean.square().mean().sqrt()) * 10 ** (-25 / 20)
     y = clean + sigma * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
     mean, _, draws = gibbs(law, y, matrix, sigma, options.sweeps, options.sweeps // 4, 11, keep=options.sweeps)
-    best = float((mean - x).square().mean())
+    least = (mean - x).square().mean(1)  # of each signal
     low, high = draws.quantile(torch.tensor([0.05, 0.95], dtype=torch.float64), dim=0)
-    name = {"law": law.label, "task": task, "calls": options.calls}
+    name = {"law": law.label, "task": task, "calls": options.calls, "signals": options.signals,
+            "samples": options.samples}
     covered = float(((x >= low) & (x <= high)).double().mean())
-    rows = [{**name, "method": "gibbs", "mse": best, "gap": 0.0, "coverage": covered}]
+    rows = [{**name, "method": "gibbs", "mse": float(least.mean()), "gap": 0.0, "coverage": covered}]
     measurement = recon.Measurement(Dense(matrix, (SIZE,), (len(matrix),)), y, Gaussian(sigma))
     for method in methods:
         try:
             prior = prior_of(law, options.denoiser_sweeps)
-            post = recon.reconstruct(measurement, prior, method, options.calls, options.samples)
+            base, _, step = method.partition("+")
+            settings = {"step": step} if step else {}
+            post = recon.reconstruct(measurement, prior, base, options.calls, options.samples, options=settings)
             # the mean of S draws has 1 / S of their variance for an error of its own, which is taken off
-            error = float((post.mean - x).square().mean() - post.std.square().mean() / options.samples)
-            gap, covered = 10 * math.log10(max(error, 1e-12) / best), float(post.coverage(x).mean())
-            rows.append({**name, "method": method, "mse": error, "gap": gap, "coverage": covered, "nfe": post.nfe})
+            error = (post.mean - x).square().mean(1) - post.std.square().mean(1) / options.samples
+            rows.append({**name, "method": method, "mse": float(error.mean()), **gap(error, least),
+                         "coverage": float(post.coverage(x).mean()), "nfe": post.nfe})
         except (ValueError, FloatingPointError) as failure:
             rows.append({**name, "method": method, "failed": type(failure).__name__})
     return rows
+
+
+def _cell(row: dict) -> str:
+    error = f" ± {row['gap_error']:.2f}" if "gap_error" in row else ""
+    return f"{row['gap']:.2f}{error} dB, {row['coverage']:.2f}"
 
 
 def table(rows: list[dict]) -> str:
@@ -83,7 +99,7 @@ def table(rows: list[dict]) -> str:
     lines = ["| method | " + " | ".join(f"{a}, {b}" for a, b in cells) + " |", "|---|" + "---:|" * len(cells)]
     for method in dict.fromkeys(row["method"] for row in rows):
         of = {(row["law"], row["task"]): row for row in rows if row["method"] == method}
-        shown = [f"{of[c]['gap']:.2f} dB, {of[c]['coverage']:.2f}" if "gap" in of.get(c, {}) else "" for c in cells]
+        shown = [_cell(of[c]) if "gap" in of.get(c, {}) else "" for c in cells]
         lines.append(f"| `{method}` | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
@@ -94,7 +110,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("levy.jsonl"))
     parser.add_argument("--laws", default="gauss,laplace,bernoulli,student3,student2,student1")
     parser.add_argument("--tasks", default=",".join(matrices()))
-    parser.add_argument("--methods", default="spectral,moment,pigdm,dps,diffpir,ddnm,daps")
+    parser.add_argument("--methods", default="spectral,spectral+ancestral2m,moment,pigdm,dps,diffpir,ddnm,daps",
+                        help="NAME or NAME+STEP")
     parser.add_argument("--signals", type=int, default=100)
     parser.add_argument("--samples", type=int, default=32)
     parser.add_argument("--calls", type=int, default=50)
