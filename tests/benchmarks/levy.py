@@ -12,6 +12,7 @@ network errs here but the methods. See `tests.benchmarks.walks`.
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.benchmarks.table import append_row, read_rows
 from tests.benchmarks.walks import LAWS, SIZE, Law, WalkPrior, gibbs
 
 
+@functools.cache
 def prior_of(law: Law, sweeps: int) -> Prior:
     """The exact prior: in closed form for Gauss."""
     if law.name != "gauss":
