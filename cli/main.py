@@ -59,10 +59,18 @@ def stop(number: int, frame: object) -> None:
     raise errors.Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
+def refuse_empty(arguments: list[str]) -> None:
+    """Refuses an empty word, which a path would take for the folder at hand."""
+    if "" in arguments:
+        found, fix = f"nothing as word {arguments.index('') + 1}", "name a file; a shell variable may be unset"
+        raise errors.usage("an empty word", "recon", found, "words that are not empty", fix)
+
+
 def execute(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code; no exception leaves."""
     command = get_command(app)
     try:
+        refuse_empty(arguments)
         with command.make_context("recon", arguments) as context:
             command.invoke(context)
         return errors.OK

@@ -350,6 +350,11 @@ def test_6_pictures_of_different_sizes_are_told_what_this_command_can_do(refused
     assert "16 x 16" in message and "--size" not in message
 
 
+@pytest.mark.parametrize("words", [["", "-o", "m.h5"], ["picture.png", "-o", ""]])
+def test_18_an_empty_word_is_not_this_folder(words, refused, picture):
+    assert "shell variable" in refused(2, "simulate", *words, "--operator", "identity")
+
+
 def test_18_the_largest_seed_is_one(recon_command, picture, scan, tiny):
     words = ["--prior", tiny, "--steps", 2, "--samples", 2, "--seed", 2**64 - 1]
     assert recon_command("reconstruct", scan, *words, "-o", "out").code == 0
