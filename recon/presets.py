@@ -21,11 +21,12 @@ from recon.energy import ENERGIES, Energy, energy, total
 from recon.general import local, local_norm
 from recon.grids import default_levels, noise_damping, vp_levels, white_variance
 from recon.jacobian import norms
+from recon.kernels import kernel_of
 from recon.likelihood import Measurement
 from recon.loss import mean_likelihood
 from recon.moves import below_noise, on_state
 from recon.noise import Noise
-from recon.particles import MCGDiff, ParticleFilter, Twisted, gaussian_twist
+from recon.particles import ParticleFilter, Twisted, gaussian_twist
 from recon.population import population
 from recon.prior import Prior
 from recon.ranges import Count, NotNegative, Positive, Share
@@ -256,16 +257,17 @@ def smc(
     *,
     particles: Count | None = None,
     threshold: Share = 0.5,
+    kernel: str = "mcgdiff",
 ) -> Method:
     """MCGDiff: particles drawn to each datum at the level of its own noise; for operators with a cheap decomposition.
 
-    Network calls are levels times particles.
+    Network calls are levels times particles. `kernel` is one of `recon.kernels.KERNELS`: "drawn" takes any linear
+    operator and is exact for Gaussian images at any number of levels.
     """
     count = particles or shared_out(steps)
     levels = default_levels(prior, max(1, steps // count))
-    return Method(
-        prior.denoise, levels, ParticleFilter(MCGDiff(measurement, prior, levels[-2]), prior, count, threshold)
-    )
+    chosen = kernel_of(kernel, measurement, prior, levels[-2])
+    return Method(prior.denoise, levels, ParticleFilter(chosen, prior, count, threshold))
 
 
 def tds(

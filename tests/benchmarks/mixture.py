@@ -34,6 +34,7 @@ from tests.benchmarks.table import append_row, read_rows
 
 VARIANTS = {  # row -> method, options
     "smc, n particles": ("population", {"kernel": "mcgdiff", "threshold": 1.0}),
+    "smc, drawn": ("smc", {"kernel": "drawn"}),
     "population, guided": ("population", {"kernel": "spectral"}),
     "population, twisted": ("population", {"kernel": "twisted"}),
     "population, mcgdiff": ("population", {"kernel": "mcgdiff"}),

@@ -13,6 +13,7 @@ import recon
 from operators import Dense, Gaussian
 from operators.linear import Operator
 from recon.guidance import white
+from recon.kernels import KERNELS as POPULATIONS
 from recon.noise import CounterNoise
 from recon.particles import (
     Kernel,
@@ -25,7 +26,6 @@ from recon.particles import (
     systematic,
     uniform,
 )
-from recon.population import KERNELS as POPULATIONS
 from recon.population import Population
 from recon.presets import default_levels, white_variance
 
@@ -77,6 +77,10 @@ def mcgdiff(prior: recon.Prior, measurement: recon.Measurement, levels: list[flo
 
 def twisted(prior: recon.Prior, measurement: recon.Measurement, levels: list[float]) -> Twisted:
     return Twisted(gaussian_twist(measurement, white_variance(prior)))
+
+
+def drawn(prior: recon.Prior, measurement: recon.Measurement, levels: list[float]) -> Kernel:
+    return POPULATIONS["drawn"](measurement, prior, levels[-2])
 
 
 KERNELS = {"mcgdiff": mcgdiff, "twisted": twisted}
@@ -222,13 +226,13 @@ def test_samples_of_a_mixture_have_the_exact_posterior(name):
     assert run.log_weights.shape == (rows, 1) and bool(run.log_weights.isfinite().all())
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_samples_of_a_gaussian_have_the_exact_posterior(name):
+@pytest.mark.parametrize("make, steps", [(mcgdiff, 60), (twisted, 60), (drawn, 8)])
+def test_samples_of_a_gaussian_have_the_exact_posterior(make, steps):
+    """By draws under the error covariance at few levels as well."""
     problem, rows = vector_problem(), 600
     mean, covariance = problem.posterior()
-    levels = default_levels(problem.prior, 60)
-    x, _ = samples(problem.prior, KERNELS[name](problem.prior, problem.measurement.rows([0] * rows), levels), levels,
-                   rows, 4)
+    levels = default_levels(problem.prior, steps)
+    x, _ = samples(problem.prior, make(problem.prior, problem.measurement.rows([0] * rows), levels), levels, rows, 4)
     error = (x.mean(0) - mean) / covariance.diagonal().sqrt()
     assert float(error.abs().max()) < 4 / math.sqrt(rows) + 0.03
     assert relative(torch.cov(x.T), covariance) < 4 * math.sqrt(2 / rows)
@@ -389,6 +393,8 @@ def test_draws_under_the_error_covariance_weigh_the_same_for_gaussian_images(tas
 
 def test_wrong_settings_of_a_population_are_refused():
     problem = vector_problem()
+    with pytest.raises(ValueError, match="expected one of drawn"):
+        recon.reconstruct(problem.measurement, problem.prior, "smc", 2, 2, options={"kernel": "best"})
     for options, words in (({"kernel": "best"}, "expected one of drawn"), ({"threshold": 2.0}, "0 to 1")):
         with pytest.raises(ValueError, match=words):
             recon.reconstruct(problem.measurement, problem.prior, "population", 2, 2, options=options)
