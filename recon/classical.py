@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from math import sqrt
 
 import torch
 from torch import Tensor
 
-from operators import LinearOperator, operator_norm
+from operators import Gaussian, LinearOperator, operator_norm
 from operators import fbp as filtered_backprojection
+from operators.checks import level_for
 from recon.dataterm import Quadratic, Within
 from recon.likelihood import Measurement
 from recon.ranges import Count, Positive
@@ -98,19 +100,20 @@ def tv(
         raise ValueError(
             f"got images of shape {shape}; expected (B, C, H, W): variation needs height and width; use pinv"
         )
-    white = measurement.whitened()
-    A, y, items = _linear(white), white.y, shape[0]
+    within = weight is None or measurement.noiseless
+    one, level = (measurement.whitened(), 1.0) if within else half_whitened(measurement)
+    A, y, items = _linear(one), one.y, shape[0]
     norm = NORM_MARGIN * operator_norm(A)
-    sigma = torch.full((items,), white.sigma / norm, dtype=torch.float64, device=y.device)
     strength = _weights(1.0 if weight is None else weight, items).to(y.device)
-    if weight is None or white.sigma == 0:
-        data, strength = Within(y / norm, sigma * sqrt(white.count)), torch.ones_like(strength)
+    if within:
+        radius = torch.full((items,), one.sigma / norm * sqrt(one.count), dtype=torch.float64, device=y.device)
+        data, strength = Within(y / norm, radius), torch.ones_like(strength)
     else:
-        data = Quadratic(y / norm, sigma)
+        data = Quadratic(y / norm, level_for("sigma", level, y).expand(y.shape) / norm)
     bound = -float("inf") if lowest is None else float(lowest)
 
     def maps(chosen: Tensor) -> tuple[Map, Map]:
-        own = _linear(white.rows(chosen.tolist()))
+        own = _linear(one.rows(chosen.tolist()))
         return (lambda x: own(x) / norm), (lambda q: own.adjoint(q) / norm)
 
     with torch.no_grad():
@@ -126,6 +129,21 @@ def tv(
             stacklevel=2,
         )
     return solved.x
+
+
+def half_whitened(measurement: Measurement) -> tuple[Measurement, float | Tensor]:
+    """The measurement with rows and data divided by sigma^(1/2) where sigma differs, and the noise levels that remain.
+
+    One step size serves all rows of a primal-dual method. On whitened rows it is set by those of least noise, and the
+    others hardly move; on rows as they are, those of least noise are all but constraints. Between the two the gap
+    closes soonest.
+    """
+    if not isinstance(measurement.noise, Gaussian):
+        return measurement.whitened(), 1.0
+    sigma = torch.as_tensor(measurement.noise.sigma, dtype=torch.float64)
+    if sigma.numel() == 1:
+        return measurement, sigma
+    return replace(measurement, noise=Gaussian(sigma.sqrt())).whitened(), sigma.sqrt()
 
 
 CLASSICAL: dict[str, Callable[..., Tensor]] = {"fbp": fbp, "tv": tv, "pinv": pinv}

@@ -1,6 +1,6 @@
 """How closely an image has to fit its data, for primal-dual solvers: two convex functions of z = A x / |A|.
 
-    Quadratic   f(z) = |z - b|^2 / (2 sigma^2)
+    Quadratic   f(z) = |(z - b) / sigma|^2 / 2
     Within      f(z) = 0 if |z - b| <= radius, else infinite
 
 All norms are per item. A solver needs f*(q) = max over z of <q, z> - f(z), and its proximal map.
@@ -35,19 +35,19 @@ class DataTerm(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """f(z) = |z - b|^2 / (2 sigma^2), sigma (B,) above zero."""
+    """f(z) = |(z - b) / sigma|^2 / 2, sigma (B, ...) above zero, broadcastable to b."""
 
     b: Tensor
     sigma: Tensor
 
     def value(self, z: Tensor, q: Tensor) -> Tensor:
-        return total((z - self.b) ** 2) / (2 * self.sigma**2)
+        return total(((z - self.b) / self.sigma) ** 2) / 2
 
     def conjugate(self, q: Tensor) -> Tensor:
-        return total(q * self.b) + self.sigma**2 * total(q**2) / 2
+        return total(q * self.b) + total((self.sigma * q) ** 2) / 2
 
     def prox_conjugate(self, v: Tensor, step: Tensor) -> Tensor:
-        return (v - step * self.b) / (1 + step * per_item(self.sigma**2, v))
+        return (v - step * self.b) / (1 + step * self.sigma**2)
 
     def items(self, index: Tensor) -> Quadratic:
         return Quadratic(self.b[index], self.sigma[index])

@@ -11,9 +11,10 @@ from skimage.restoration import denoise_tv_chambolle
 
 import operators
 from operators import OPERATORS, Gaussian
+from recon import classical
 from recon.classical import CLASSICAL, fbp, pinv, tv
 from recon.likelihood import Measurement
-from recon.tv import differences, differences_adjoint, total_variation
+from recon.tv import differences, differences_adjoint, least_variation, total_variation
 
 SHAPE = (14, 12)
 TASKS = {
@@ -194,6 +195,27 @@ def test_a_noise_level_for_each_element_is_used():
     varying = Measurement(m.operator, m.y, Gaussian(sigma))
     assert_optimal(varying, tv(varying, 3.0, tolerance=1e-5), 3.0)
     assert_optimal(varying, tv(varying, tolerance=1e-5), None)
+
+
+def test_the_gap_closes_sooner_where_noise_levels_span_two_decades(monkeypatch):
+    """Than on whitened rows, where those of much noise hardly move."""
+    gaps = []
+
+    def seen(*arguments, **more):
+        found = least_variation(*arguments, **more)
+        gaps.append(float(found.gap.max()))
+        return found
+
+    monkeypatch.setattr(classical, "least_variation", seen)
+    A, x = OPERATORS["ct"](shape=SHAPE, **TASKS["ct"]), phantom(1)
+    levels = torch.logspace(-2.5, -0.5, 9, dtype=torch.float64)[:, None].expand(A.out_shape)
+    noise = torch.randn(A(x).shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    m = Measurement(A, A(x) + levels * noise, Gaussian(levels))
+    for scaled in (classical.half_whitened, lambda m: (m.whitened(), 1.0)):
+        monkeypatch.setattr(classical, "half_whitened", scaled)
+        with pytest.warns(RuntimeWarning, match="duality gap"):
+            tv(m, weight=3.0, tolerance=1e-12, max_iterations=200)
+    assert gaps[0] < 0.5 * gaps[1]
 
 
 def test_a_lower_bound_is_kept_and_changes_nothing_where_it_is_slack():
