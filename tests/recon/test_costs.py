@@ -17,7 +17,7 @@ from recon.noise import CounterNoise
 from recon.reconstruct import CallCounter
 
 CONVERGED = {"iterations": 100, "tolerance": 1e-8}
-OPTIONS = {"moment": {"tolerance": 1e-30}}  # so that no iteration ends early
+OPTIONS = {"moment": {"tolerance": 1e-18}}  # so that no iteration ends early
 STEPS = 50
 
 
