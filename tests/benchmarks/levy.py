@@ -81,8 +81,10 @@ def measure(law: Law, task: str, methods: list[str], options: argparse.Namespace
             base, _, step = method.partition("+")
             settings = {"step": step} if step else {}
             post = recon.reconstruct(measurement, prior, base, options.calls, options.samples, options=settings)
-            # the mean of S draws has 1 / S of their variance for an error of its own, which is taken off
-            error = (post.mean - x).square().mean(1) - post.std.square().mean(1) / options.samples
+            # The error of an estimate is the least one and its distance from the posterior's mean, in the mean over
+            # data. The mean of S draws has 1 / S of their variance for an error of its own, which is taken off.
+            apart = (post.mean - mean).square().mean(1) - post.std.square().mean(1) / options.samples
+            error = least + apart
             rows.append({**name, "method": method, "mse": float(error.mean()), **gap(error, least),
                          "coverage": float(post.coverage(x).mean()), "nfe": post.nfe})
         except (ValueError, FloatingPointError) as failure:
