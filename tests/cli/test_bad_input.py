@@ -395,7 +395,7 @@ def test_18_a_size_that_the_network_cannot_take(words, side, fix, refused, tmp_p
     [
         (["--exact", "--probes", 3], "--probes"),
         (["--bound", "--tolerance", "1e-3"], "--tolerance"),
-        (["--probes", 1], "2 or more"),
+        (["--probes", 1], "from 2 to 10000"),
         (["--tolerance", 5], "from 1e-08 to 0.1"),
         (["--items", "3:9"], "--items 0:1"),
     ],

@@ -99,7 +99,7 @@ def test_a_grey_image_has_no_mosaic(recon_command, picture):
         ("mri", "acceleration=0.5", "at least 1"),
         ("mri", "coils=nosuch.npy", "nosuch.npy"),
         ("mri", "kind=spiral", "'random' or"),
-        ("hadamard", "ratio", "ratio=..."),
+        ("hadamard", "ratio", "ratio=VALUE"),
         ("hadamard", "seed=3", "ratio=..."),
         ("blur", "std=two", "a number"),
     ],
