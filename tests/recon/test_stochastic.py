@@ -42,7 +42,7 @@ def test_images_of_any_spectrum_keep_their_variance(steps, tolerance, lost):
         assert float((ratio - 1).abs().max()) < tolerance if keeps else float(ratio.max()) < 1 - lost, ratio
 
 
-@pytest.mark.parametrize("task", ["inpaint", "blur", "ct"])
+@pytest.mark.parametrize("task", ["inpaint", "blur", "downsample"])
 def test_the_posterior_of_a_field_is_calibrated_at_fifty_calls(task):
     problem = field_problem(task, (4, 6))
     options = {"step": "ancestral2m", "iterations": 100, "tolerance": 1e-8}
