@@ -1,6 +1,6 @@
 """The page of the bundled priors: what each was trained on and how, how well it denoises, and samples of it.
 
-    python -m tests.benchmarks.prior_page -o data/docs [--only NAME ...]     # rewrites priors.md and prior-NAME.png
+    python -m tests.benchmarks.prior_page -o data/docs/priors [--only NAME ...]     # rewrites priors.md and NAME.png
 
 The text is that of the priors' headers; a test holds the committed page to it.
 """
@@ -25,7 +25,7 @@ STEPS = 50  # network calls for each sample
 COUNTS = {64: 16, 256: 4}  # samples of priors up to a side
 HEAD = f"""# Bundled priors
 
-Written by `python -m tests.benchmarks.prior_page -o data/docs`; do not edit. Recipes, licences and data:
+Written by `python -m tests.benchmarks.prior_page -o data/docs/priors`; do not edit. Recipes, licences and data:
 `data/priors/README.md`. The pictures are unconditional samples in {STEPS} network calls, not selected (seed 0).
 Denoising PSNR in dB of held-out images, in values of -1 to 1 with a peak of 2, over bands of noise levels in those
 values.
@@ -55,7 +55,7 @@ def section(name: str, header: dict[str, Any]) -> str:
 
 def picture(name: str) -> str:
     """The file of a prior's samples."""
-    return f"prior-{name}.png"
+    return f"{name}.png"
 
 
 def draw(name: str, folder: Path) -> None:

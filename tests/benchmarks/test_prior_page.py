@@ -8,7 +8,7 @@ import data
 from recon.checkpoint import bundled_priors
 from tests.benchmarks.prior_page import PAGE, page, picture
 
-DOCS = Path(__file__).parents[2] / "data" / "docs"
+DOCS = Path(__file__).parents[2] / "data" / "docs" / "priors"
 
 
 def test_the_page_is_that_of_the_bundled_priors():
