@@ -20,8 +20,8 @@ from operators import (
 )
 from operators.checks import level_for
 from recon.jacobian import InUnits, Weighted, derivative, secant
+from recon.likeliest import most_probable
 from recon.prior import Prior
-from recon.site import most_probable
 
 Noise = Gaussian | CorrelatedGaussian | Laplace | Poisson | TransmissionCT | Rician
 
@@ -137,7 +137,7 @@ class Measurement:
         Args:
             x: images (B, ..., *in_shape); the operator of the result belongs to this batch.
             spread: standard deviation of A(x) where x is an estimate, broadcastable to y: slope and information of each
-                datum are then those at its most probable value, see `recon.site`, continued to x by a straight line.
+                datum are then those at its most probable value, see `recon.likeliest`, continued to x by a line.
         """
         clean = self.operator(x)
         normal = spread is None or isinstance(self.noise, Gaussian | CorrelatedGaussian)  # the same everywhere

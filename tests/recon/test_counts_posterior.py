@@ -11,8 +11,8 @@ from torch import Tensor
 
 import recon
 from operators import OPERATORS, Gaussian, Laplace, Poisson, Rician, TransmissionCT
+from recon.likeliest import most_probable
 from recon.local_gain import gain, regularised_inverse
-from recon.site import most_probable
 from recon.stationary import back, symbol, transform
 from recon.wiener import LONGER, image_space, solver, weighted_space
 
