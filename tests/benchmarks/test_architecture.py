@@ -17,8 +17,9 @@ IMAGES = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8, generator=tor
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_the_librarys_network_has_as_many_parameters(name):
+    """To within what widths in steps of four allow."""
     count = parameters(start("default", IMAGES, recon.TrainConfig()).network)
-    assert parameters(start(name, IMAGES, recon.TrainConfig()).network) == pytest.approx(count, rel=0.09)  # widths come in fours
+    assert parameters(start(name, IMAGES, recon.TrainConfig()).network) == pytest.approx(count, rel=0.09)
 
 
 def test_rows_are_added_as_they_are_measured_and_make_a_table(tmp_path):
