@@ -131,7 +131,7 @@ def test_values_over_value_max_equal_read_image(tmp_path):
 
 def test_pictures_that_differ_are_refused_unless_brought_to_one_size(folder, refuses):
     Image.fromarray(np.zeros((30, 20), np.uint8)).save(folder / "slice99.png")
-    with refuses("E-LAYOUT", 3, "20 of 8 x 10", "1 of 30 x 20", "slice99.png", "--size"):
+    with refuses("E-LAYOUT", 3, "20 of 8 x 10", "1 of 30 x 20", "slice99.png", "to one size"):
         data.read_images(folder)
     found = data.read_images(folder, size=8)
     assert found.values.shape == (21, 1, 8, 8) and np.array_equal(found.values[:20, 0], STACK[:, :, 1:9])

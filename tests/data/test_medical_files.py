@@ -241,7 +241,7 @@ def test_19_singular_affine_broken_and_large_nifti(tmp_path, refuses):
 def test_a_folder_of_nifti_volumes_of_different_sizes(tmp_path, refuses):
     for k, side in enumerate((10, 12, 14)):
         nifti(tmp_path / f"{k}.nii", np.full((side, side, 2), k, np.int16), np.diag([1, 1, 2, 1]))
-    with refuses("E-LAYOUT", 3, "--size"):
+    with refuses("E-LAYOUT", 3, "to one size"):
         data.read_images(tmp_path)
     held = data.read_images(tmp_path, subset="validation", size=8)
     assert held.values.shape == (2, 1, 8, 8) and (held.values == 2).all()
