@@ -182,4 +182,4 @@ def _measured(prior: recon.GaussianPrior, C: Tensor, operator: LinearOperator, s
 
 def relative(a: Tensor, b: Tensor) -> float:
     """|a - b| / |b|."""
-    return float((a - b).norm() / b.norm())
+    return float(((a - b).norm() / b.norm()).detach())
