@@ -97,10 +97,11 @@ def classical_row(task: str, method: str, x: Tensor, path: str) -> dict:
 
 
 def posterior_row(task: str, method: str, x: Tensor, prior: recon.Prior, steps: int, samples: int) -> dict:
-    """One row of a preset."""
-    m = measure(task, x, seed=0)
+    """One row of a preset, or of `PRESET+STEP`."""
+    m, (base, _, step) = measure(task, x, seed=0), method.partition("+")
+    options = {"step": step} if step else None
     try:
-        post = recon.reconstruct(m, prior, method=method, steps=steps, samples=samples, seed=0)
+        post = recon.reconstruct(m, prior, method=base, steps=steps, samples=samples, seed=0, options=options)
     except FloatingPointError as error:
         return {"samples": samples, "failed": "diverged", "message": str(error)}
     return {
@@ -134,7 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
         row = {"task": task, "method": method, "steps": 0 if baseline else steps, "items": len(x),
                "samples": 0 if baseline else arguments.samples, "prior": arguments.prior,
                "threads": arguments.threads}
-        if identity(row) in finished or not applies(method, task):
+        if identity(row) in finished or not applies(method.partition("+")[0], task):
             continue
         row |= (classical_row(task, method, x, arguments.data) if baseline
                 else posterior_row(task, method, x, prior, steps, arguments.samples))
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--steps", default="50,20,100")
-    parser.add_argument("--methods", default=",".join([*CLASSICAL, *recon.METHODS]))
+    parser.add_argument("--methods", default=",".join([*CLASSICAL, *recon.METHODS]), help="NAME, or NAME+STEP")
     parser.add_argument("--tasks", default=",".join(tasks()))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--output", default="board.jsonl")
