@@ -23,7 +23,7 @@ from torch import Tensor
 import operators
 import recon
 from tests.benchmarks.field import mean
-from tests.benchmarks.table import append_row, read_rows
+from tests.benchmarks.table import append_row, measure_or_print, read_rows
 
 TASKS: dict[str, dict] = {
     "inpaint": {"keep": 0.5, "seed": 0},
@@ -136,13 +136,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20)
     parser.add_argument("--items", type=int, default=2)
     parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--table", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    if options.table:
-        print(table(read_rows(options.output)))
-    else:
-        run(options)
+    measure_or_print(parser, run, table)
 
 
 if __name__ == "__main__":

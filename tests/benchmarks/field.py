@@ -28,7 +28,7 @@ from torch import Tensor
 import operators
 import recon
 from recon.prior import Units
-from tests.benchmarks.table import append_row, read_rows
+from tests.benchmarks.table import append_row, measure_or_print, read_rows
 from tests.recon.law import condition, dense_stationary, spectrum
 
 SIZE, STD, SIGMA = (32, 32), 0.15, 0.05
@@ -169,13 +169,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--items", type=int, default=4, help="measurements")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--table", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    if options.table:
-        print(table(read_rows(options.output)))
-    else:
-        run(options)
+    measure_or_print(parser, run, table)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 COLUMNS = {  # heading -> key of the row, digits
     "calls": ("calls", 0),
@@ -36,6 +40,19 @@ def append_row(path: Path, row: dict) -> None:
     """Add a row at once, so that a run that is stopped loses only the one it was at."""
     with path.open("a") as stream:
         stream.write(json.dumps(row) + "\n")
+
+
+def measure_or_print(
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], show: Callable[[list[dict]], str]
+) -> None:
+    """What a board's command does: measure on one thread, or with --table print the rows of --output."""
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.table:
+        print(show(read_rows(options.output)))
+    else:
+        run(options)
 
 
 def table(rows: list[dict]) -> str:
