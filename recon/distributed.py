@@ -6,6 +6,7 @@ their number. torch's DistributedDataParallel averages the gradients.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,9 @@ def team(device: torch.device | str | None = None) -> Iterator[Team]:
     if size == 1:
         yield Team(0, 1, chosen)
         return
+    # Its functions take the world's group as a default when they are first imported: after the group is made they would
+    # keep it, and its threads, past `destroy_process_group`, and a thread at work when Python ends aborts the process.
+    importlib.import_module("torch.distributed.nn")
     distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Team(distributed.get_rank(), size, chosen)
