@@ -33,7 +33,7 @@ class Facts:
 
 
 FACTS: dict[str, Facts] = {
-    "spectral": Facts("recon", "H", backpropagations=1, error=0.111, exact=True),
+    "spectral": Facts("recon", "H", backpropagations=1, error=0.001, exact=True),
     "spectral_draw": Facts("recon", "H", error=0.001, exact=True),
     "pigdm": Facts("Song et al. 2023", "H G", backpropagations=1, error=0.103),
     "moment": Facts("2310.06721, 2405.13712", "H", backpropagations=5, error=0.111, exact=True),

@@ -221,7 +221,7 @@ def spectral(
     *,
     iterations: Count = 8,
     tolerance: Positive = 1e-2,
-    step: str = "ancestral",
+    step: str = "ancestral2m",
 ) -> Method:
     """The default: moment matching at one backpropagation a call, by the prior's measured error spectrum."""
     guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, iterations, tolerance))

@@ -92,9 +92,37 @@ def test_moment_matching_and_error_spectrum(task, name):
         middle = (math.sqrt(b) * (1 - alpha) / (1 - a)) * x0 + (math.sqrt(alpha) * (1 - b) / (1 - a)) * x
         return middle + math.sqrt((1 - b) / (1 - a) * (1 - alpha)) * fresh(n)
 
-    options = {"iterations": 1000, "tolerance": 1e-13}
+    options = {"iterations": 1000, "tolerance": 1e-13, "step": "ancestral"}
     found = preset_law(name, problem, STEPS, **options)
     assert_same_law(found, run_vp(problem, scaled_levels(problem, name, **options), update), 1e-8)
+
+
+@pytest.mark.parametrize("task", ["vector", "inpaint", "blur", "downsample", "ct"])
+def test_the_default_steps_to_second_order(task):
+    """SDE-DPM-Solver++(2M), Lu et al., 2022, equation 18, from E[x0 | x, y], with D1 divided by 1 + (1 - e^-2h) / 4.
+
+    In its coordinates for alpha = 1: h = log(s / s'), D1 = (D - D_before) / r, r = h_before / h, and where the paper has
+    (1 - e^-2h) D1 / 2, ours has (1 - e^-2h)^2 / (1 - e^-2h_before) in the place of (1 - e^-2h) / r, alike to first order.
+    """
+    problem = problem_of(task)
+    n, M = len(problem.mu), problem.M
+    options = {"iterations": 1000, "tolerance": 1e-13}
+    levels = recon.METHODS["spectral"](problem.measurement, problem.prior, STEPS, Impulses(0), **options).sigmas
+    x, D_before, share_before = state(n), None, 1.0
+    for s, s_next in zip(levels, levels[1:], strict=False):
+        prior = torch.linalg.inv(problem.C)
+        spread = torch.linalg.inv(prior + eye(n) / s**2 + M.T @ M / problem.sigma_y**2)
+        D = (x / s**2 + prior @ problem.mu + M.T @ problem.y / problem.sigma_y**2).under(spread)
+        if s_next == 0:
+            x = D
+            break
+        share = -math.expm1(-2 * math.log(s / s_next))
+        after = (1 - share) * x + share * D + s_next * math.sqrt(share) * fresh(n)
+        if D_before is not None:
+            after = after + share**2 / (2 * share_before * (1 + share / 4)) * (D - D_before)
+        x, D_before, share_before = after, D, share
+    expected = x.law(problem.mu, problem.C + levels[0] ** 2 * eye(n))
+    assert_same_law(preset_law("spectral", problem, STEPS, **options), expected, 1e-8)
 
 
 @pytest.mark.parametrize("task", ["vector", "inpaint", "blur", "downsample", "ct"])
