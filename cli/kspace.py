@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cli import noises
+from cli import noises, raw
 from cli.errors import INPUT, USAGE, refusing, usage
 from cli.images import chosen
 from cli.measure import AUTO, ESTIMATED, STATED, Task
@@ -15,20 +14,7 @@ from cli.run_record import Run
 from data.kspace import read_kspace
 
 
-@dataclass(frozen=True)
-class KspaceFlags:
-    """How k-space is to be read, as typed.
-
-    Args:
-        axes: names of its axes, where they are in doubt.
-        scale: "auto", or the number by which it is multiplied.
-    """
-
-    axes: str | None = None
-    scale: str | None = None
-
-
-def from_kspace(path: Path, noise: str | None, flags: KspaceFlags, items: str | None, run: Run) -> Task:
+def from_kspace(path: Path, noise: str | None, flags: raw.RawFlags, items: str | None, run: Run) -> Task:
     """One slice of a file of k-space, scaled so that its image lies in about 0 .. 1."""
     import torch
 
@@ -48,11 +34,11 @@ def from_kspace(path: Path, noise: str | None, flags: KspaceFlags, items: str | 
         else:
             maps = found.coils[wanted[0]]
         bright = brightness(kspace, mask)
-        factor = scale(flags.scale, bright)
+        factor = raw.scale(flags.scale, bright)
         level = outer_noise(kspace, mask) if noise in (None, AUTO) else noises.sigma(noise, bright)
         operator = mri(mask.shape, mask=mask, coils=maps, image="real")
     y = factor * to_channels(torch.from_numpy(kspace.astype(np.complex64)))[None, None]
-    run.note(f"k-space is multiplied by {factor:.6g}: the image is about 0 .. 1" if flags.scale in (None, "auto")
+    run.note(f"k-space is multiplied by {factor:.6g}: the image is about 0 .. 1" if raw.scaled(flags.scale)
              else f"k-space is multiplied by {factor:.6g}")  # fmt: skip
     if noise in (None, AUTO):
         run.note(f"noise {factor * level:.4g} (scaled), estimated at the edge of k-space")
@@ -79,16 +65,3 @@ def estimated(kspace: np.ndarray, share: float, run: Run) -> np.ndarray:
     size = " x ".join(str(round(share * n)) for n in kspace.shape[1:])
     run.note(f"coil maps are estimated from the {size} points in the middle of k-space (low resolution)")
     return with_image_phase(low_resolution_coils(kspace, share), kspace)
-
-
-def scale(text: str | None, bright: float) -> float:
-    """The factor that was typed, or the one that makes the brightest of the image 1."""
-    if text in (None, "auto"):
-        return 1.0 / bright
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not (np.isfinite(value) and value > 0):
-        raise usage("scale not understood", "--scale", text, "auto, or a number above zero", "--scale auto")
-    return value

@@ -164,7 +164,23 @@ Axes = Annotated[
 Scale = Annotated[
     str | None,
     typer.Option(
-        help="k-space: factor by which it is multiplied; auto (default): the image becomes about 0 .. 1.",
+        help="k-space, raw projections: factor by which data are multiplied; auto (default): the image becomes about "
+        "0 .. 1.",
+        rich_help_panel=OPERATOR,
+    ),
+]
+Air = Annotated[
+    str | None,
+    typer.Option(
+        help="raw projections: where only air is seen, whose level is subtracted: 8 (pixels at both ends of each row), "
+        "0:25 (rows), or 0:25,8.",
+        rich_help_panel=OPERATOR,
+    ),
+]
+Stripes = Annotated[
+    int | None,
+    typer.Option(
+        min=3, help="raw projections: take out stripes that all views share, narrower than so many pixels.",
         rich_help_panel=OPERATOR,
     ),
 ]

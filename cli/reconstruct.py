@@ -25,9 +25,9 @@ def reconstruct(
     detectors: o.Detectors = None, keep: o.Keep = None, mask: o.Mask = None, box: o.Box = None,
     std: o.Std = None, kernel: o.Kernel = None, motion: o.Motion = None, boundary: o.Boundary = None,
     factor: o.Factor = None, set: o.Settings = None, items: o.Items = None, to_gray: o.ToGray = False,
-    max_pixels: o.MaxPixels = o.MANY, axes: o.Axes = None, scale: o.Scale = None,
-    device: o.Device = None, precision: o.Precision = "float32", batch_size: o.BatchSize = None,
-    overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
+    max_pixels: o.MaxPixels = o.MANY, axes: o.Axes = None, scale: o.Scale = None, air: o.Air = None,
+    stripes: o.Stripes = None, device: o.Device = None, precision: o.Precision = "float32",
+    batch_size: o.BatchSize = None, overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
 ) -> None:
     """Draw from the posterior: mean, spread, samples, and a report that says what to trust.
 
@@ -41,7 +41,7 @@ def reconstruct(
     from cli import output as out
     from cli.config import refuse_idle
     from cli.images import Selection
-    from cli.kspace import KspaceFlags
+    from cli.raw import RawFlags
     from cli.run_record import Run, show
 
     if method is not None:
@@ -60,7 +60,7 @@ def reconstruct(
     with out.folder(output, overwrite, [measured, mask, config]) as folder, run.hearing():
         run.hash_inputs([measured, mask, path])
         read = source.task(
-            kind, measured, noise, operator, flags, KspaceFlags(axes, scale), seed, wanted, run
+            kind, measured, noise, operator, flags, RawFlags(axes, scale, air, stripes, angles, set), seed, wanted, run
         )
         task = measure.for_method(read, method, run)
         if classical:

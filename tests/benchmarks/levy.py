@@ -123,6 +123,9 @@ def main() -> None:
     parser.add_argument("--denoiser-sweeps", type=int, default=30)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
+    for flag, named, known in (("laws", options.laws, LAWS), ("tasks", options.tasks, matrices())):
+        if unknown := set(named.split(",")) - set(known):
+            parser.error(f"--{flag}: got {', '.join(sorted(unknown))}; expected some of {', '.join(known)}")
     rows = read_rows(options.output)
     if options.table:
         print(table(rows))
