@@ -36,29 +36,29 @@ from recon.metrics import psnr, ssim
 from tests.benchmarks.table import append_row, read_rows, summary, table
 
 TUNED_ON = 16  # training slices
+TASKS = {  # name of the operator -> its options, noise level, whether that is a share of the largest |A x|
+    "ct": ({"angles": 23}, 0.01, True),
+    "inpaint": ({"keep": 0.4, "seed": 0}, 0.01, False),
+    "blur": ({"std": 2.0}, 0.02, False),
+    "downsample": ({"factor": 4}, 0.01, False),
+    "mri": ({"acceleration": 4, "center_fraction": 0.08, "image": "real"}, 0.01, False),
+}
 BOARDS = {  # side of the images in px -> prior, tasks
     64: ("headct-64", "ct,inpaint,blur,downsample"),
     256: ("mri-brain-256", "mri,inpaint"),
 }
 PEER = "deepinv "  # what the names of its methods begin with
 GRIDS = {  # what is tuned of each baseline
-    "tv": [{"weight": w} for w in (0.5, 1.0, 2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 25.0)],
+    "tv": [{"weight": w} for w in (0.5, 1.0, 2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 25.0, 40.0)],
     "fbp": [{"window": w} for w in ("ramp", "shepp-logan", "cosine", "hann")],
     "pinv": [{}],
 }
 
 
 @lru_cache
-def tasks(size: tuple[int, int]) -> dict[str, tuple[operators.LinearOperator, float, bool]]:
-    """Name -> operator, noise level, and whether that is a share of the largest |A x| (else in units of y)."""
-    make = operators.OPERATORS
-    return {
-        "ct": (make["ct"](shape=size, angles=23), 0.01, True),
-        "inpaint": (make["inpaint"](shape=size, keep=0.4, seed=0), 0.01, False),
-        "blur": (make["blur"](shape=size, std=2.0), 0.02, False),
-        "downsample": (make["downsample"](shape=size, factor=4), 0.01, False),
-        "mri": (make["mri"](shape=size, acceleration=4, center_fraction=0.08, image="real"), 0.01, False),
-    }
+def operator_of(task: str, size: tuple[int, int]) -> operators.LinearOperator:
+    """The operator of a task on images of a size."""
+    return operators.OPERATORS[task](shape=size, **TASKS[task][0])
 
 
 def applies(method: str, task: str) -> bool:
@@ -82,7 +82,7 @@ def slices(path: str, subset: int, count: int | None = None) -> Tensor:
 
 def measure(task: str, x: Tensor, seed: int) -> recon.Measurement:
     """Simulated data of a task for images x."""
-    operator, level, relative = tasks(tuple(x.shape[-2:]))[task]
+    operator, (_, level, relative) = operator_of(task, tuple(x.shape[-2:])), TASKS[task]
     clean = operator(x)
     sigma = level * float(clean.abs().max()) if relative else level
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
@@ -164,7 +164,7 @@ def run(arguments: argparse.Namespace) -> None:
     output = Path(arguments.output)
     finished = {identity(row) for row in read_rows(output)}
     x = slices(arguments.data, 1, arguments.items)
-    prior_name, names = BOARDS[x.shape[-1]]
+    prior_name, names = BOARDS.get(x.shape[-1], ("headct-64", ",".join(TASKS)))
     prior_name, names = arguments.prior or prior_name, arguments.tasks or names
     prior = recon.load_prior(prior_name)
     cells = ((steps, method, task) for steps in map(int, arguments.steps.split(","))
@@ -186,7 +186,7 @@ def run(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Measure, or print the table of what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="HDF5 with images (N, H, W) of a size in BOARDS, and subset")
+    parser.add_argument("--data", help="HDF5 with images (N, H, W) and subset (0 training, 1 validation)")
     parser.add_argument("--prior", help="default: that of the images' size")
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--samples", type=int, default=4)

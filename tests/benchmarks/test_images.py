@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 
 import h5py
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import recon
-from tests.benchmarks import images
+from tests.benchmarks import deepinv_samplers, images
 from tests.benchmarks.table import read_rows, table
 
 
@@ -90,3 +91,46 @@ def test_baselines_are_tuned_on_training_slices_only(board, monkeypatch):
     monkeypatch.setattr(images, "slices", spy)
     assert images.tuned("ct", "fbp", "file") in images.GRIDS["fbp"]
     assert asked == [(0, images.TUNED_ON)]
+
+
+def test_other_values_are_divided_by_their_volumes_percentile(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 3000, (7, 16, 16)).astype(np.uint16)
+    largest = np.linspace(2000, 2600, 7)
+    with h5py.File(tmp_path / "scans.h5", "w") as file:
+        file["images"], file["volume_p999"], file["subset"] = stack, largest, np.array([0, 1, 1, 0, 1, 1, 1])
+    found = images.slices(tmp_path / "scans.h5", 1, 3)
+    expected = np.minimum(stack[[1, 4, 6]] / largest[[1, 4, 6], None, None], 1)
+    np.testing.assert_allclose(found[:, 0].numpy(), expected, rtol=1e-6)
+    assert images.slices(tmp_path / "scans.h5", 0).shape == (2, 1, 16, 16)
+
+
+def test_kspace_noise_is_that_of_the_pixels():
+    m = images.measure("mri", torch.zeros(4, 1, 64, 64), seed=0)
+    sampled = m.operator.measured.expand(m.y.shape)
+    assert float(sampled.double().mean()) == pytest.approx(0.25, abs=0.02)
+    assert float(m.y[sampled].std()) == pytest.approx(0.01, rel=0.03)
+
+
+def test_samplers_of_a_peer_are_scored_as_ours_are(board, monkeypatch):
+    def drawn(method, task, m, prior, calls, samples, seed):
+        assert (method, task, calls, samples) == ("DDRM", "inpaint", 3, 2)
+        return torch.stack([m.y, m.y + 0.01]), {"nfe": calls, "backpropagations": 0}
+
+    monkeypatch.setattr(deepinv_samplers, "drawn", drawn)
+    board.measure("pinv,deepinv DDRM")  # which has no singular vectors of down-sampling
+    rows = {(row["method"], row["task"]): row for row in read_rows(board.output)}
+    assert list(rows) == [("pinv", "inpaint"), ("pinv", "downsample"), ("deepinv DDRM", "inpaint")]
+    pinv, _, peer = rows.values()
+    assert peer["psnr_one"] == pinv["psnr"] and peer["calls"] == 3
+
+
+@pytest.mark.skipif(find_spec("deepinv") is None, reason="deepinv is optional")
+@pytest.mark.parametrize("task", ["inpaint", "ct"])
+def test_a_peer_restores_with_a_prior_of_ours(task):
+    prior = recon.GaussianPrior(torch.full((1, 16, 16), 0.5), torch.full((1, 16, 16), 0.04))
+    x = prior.to_value(prior.sample(torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))))
+    m = images.measure(task, x, seed=0)
+    samples, cost = deepinv_samplers.drawn("PiGDM", task, m, prior, 20, 3, seed=0)
+    assert samples.shape == (3, 2, 1, 16, 16) and cost == {"nfe": 20, "backpropagations": 19}
+    error, apart = (float((m.operator(image - x)).square().mean()) for image in (samples.mean(0).float(), 0.5))
+    assert error < 0.05 * apart
