@@ -25,6 +25,7 @@ def cg(
     event_axes: int,
     tolerance: float | None = None,
     max_iterations: int | None = None,
+    whole: Tensor | None = None,
 ) -> Tensor:
     """Solve apply(z) = b by conjugate gradients, one independent solve per sample.
 
@@ -38,6 +39,7 @@ def cg(
         event_axes: Number of last axes that form one sample; all axes before are batch.
         tolerance: A sample stops once |b - apply(z)| <= tolerance |b|. Default 1e-12 in float64, else 1e-6.
         max_iterations: Most calls of `apply`. Default 1000, with a warning if they do not suffice.
+        whole: Of the shape of b, in whose place its size counts for the tolerance: b is a part of it.
 
     Returns:
         z, of the shape of b. Zero right-hand sides give exact zeros.
@@ -48,14 +50,14 @@ def cg(
     r = b / unit
     p, rr = r, dot(r, r)
     z = 0.0 * (r + rr)  # and not zeros: a NaN in b must show in all of its sample
-    goal = tolerance**2 * rr
+    goal = tolerance**2 * (rr if whole is None else dot(whole / unit, whole / unit))
     active = rr > goal
     for _ in range(LIMIT if max_iterations is None else max_iterations):
+        if not bool(active.any()):
+            break
         q = apply(p)
         curvature = dot(p, q)
         active = active & (curvature > 0)
-        if not bool(active.any()):
-            break
         alpha = _ratio(rr, curvature, active)
         z = z + alpha * p
         r = r - alpha * q

@@ -119,6 +119,6 @@ def spectral_draw(
         residual = residual + measurement.sigma * noise(residual)
         if operator.measured is not None:
             residual = residual * operator.measured.to(residual)
-        return moved + way.shift(residual, sigma)
+        return moved + way.shift(residual, residual, sigma)
 
     return pull

@@ -42,8 +42,10 @@ class StationaryCovariance(nn.Module):
         return torch.fft.fftn(x, dim=self.axes, norm="ortho").abs()
 
     def filter(self, x: Tensor, gains: Tensor) -> Tensor:
-        """F^H diag(gains) F x for x (B, *event)."""
-        return torch.fft.ifftn(torch.fft.fftn(x, dim=self.axes) * gains, dim=self.axes).real
+        """F^H diag(gains) F x for x (B, *event); gains are those of a real field, alike at k and -k."""
+        half = gains[..., : x.shape[-1] // 2 + 1]
+        size = [x.shape[axis] for axis in self.axes]
+        return torch.fft.irfftn(torch.fft.rfftn(x, dim=self.axes) * half, s=size, dim=self.axes)
 
 
 class WhiteCovariance(nn.Module):
@@ -99,7 +101,7 @@ def as_covariance(value: Tensor, event: tuple[int, ...]) -> Covariance:
                 "got a spectrum S with S[k] different from S[-k]; expected that of a real field, "
                 "symmetric in the order of torch.fft"
             )
-        covariance = StationaryCovariance(value.expand(event).clone(), axes)
+        covariance = StationaryCovariance(0.5 * (value + mirrored), axes)
     else:
         raise ValueError(
             f"got a covariance of shape {tuple(value.shape)} for events of shape {event}; expected "

@@ -52,7 +52,7 @@ def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance:
         gain, curvature = found.misfit + dot(found.v, found.shift), found.misfit + dot(found.v, along)
         step = gain / torch.maximum(curvature, gain).clamp(min=torch.finfo(gain.dtype).tiny)
         left = residual - step.reshape(-1, *(1,) * (residual.ndim - 1)) * (found.left + operator(along))
-        return step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + way.shift(left, sigma)
+        return step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + way.shift(left, residual, sigma)
 
     return shift
 

@@ -18,13 +18,15 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).flatten(1).sum(1)
 
 
-def truncated_cg(apply: Linear, b: Tensor, iterations: int, tolerance: float | None = None) -> Tensor:
+def truncated_cg(
+    apply: Linear, b: Tensor, iterations: int, tolerance: float | None = None, whole: Tensor | None = None
+) -> Tensor:
     """`cg` with one solve a row of b (B, ...), stopped after a number of iterations on purpose and without a
     warning.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return cg(apply, b, b.ndim - 1, tolerance=tolerance, max_iterations=iterations)
+        return cg(apply, b, b.ndim - 1, tolerance=tolerance, max_iterations=iterations, whole=whole)
 
 
 def weighted_cg(
@@ -58,10 +60,11 @@ def weighted_cg(
         curvature = dot(image, along_spread)
         active = (size > goal) & (curvature > 0)
         length = by_row(torch.where(active, size / torch.where(active, curvature, 1.0), 0.0))
-        v, moved, residual = v + length * along, moved + length * along_spread, residual - length * image
+        v, moved = torch.addcmul(v, length, along), torch.addcmul(moved, length, along_spread)
+        residual = torch.addcmul(residual, length, image, value=-1)
         fresh = precondition(residual)
         fresh_spread = spread(fresh)
         size, before = torch.where(active, dot(residual, fresh_spread), size), size
         share = by_row(torch.where(active, size / torch.where(active, before, 1.0), 0.0))
-        along, along_spread = fresh + share * along, fresh_spread + share * along_spread
+        along, along_spread = torch.addcmul(fresh, share, along), torch.addcmul(fresh_spread, share, along_spread)
     return v, moved

@@ -41,12 +41,12 @@ def mirrors(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def waves(x: Tensor) -> Tensor:
     """`transform` as real numbers (B, *frequencies, 2) with the inner products of the images x (B, *event)."""
-    return torch.view_as_real(transform(x) * mirrors(x.shape[-1], x.dtype, x.device))
+    return torch.view_as_real(transform(x)) * mirrors(x.shape[-1], x.dtype, x.device)[:, None]
 
 
 def from_waves(z: Tensor, like: Tensor) -> Tensor:
     """The inverse of `waves`, for an x of the shape of `like`."""
-    return back(torch.view_as_complex(z) / mirrors(like.shape[-1], like.dtype, like.device), like)
+    return back(torch.view_as_complex(z / mirrors(like.shape[-1], like.dtype, like.device)[:, None]), like)
 
 
 @lru_cache(maxsize=32)

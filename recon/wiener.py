@@ -43,11 +43,11 @@ class Solved(NamedTuple):
 
 
 class Way(NamedTuple):
-    """(r, sigma) -> all of what r says, and (r, sigma) -> its shift alone, which is cheaper."""
+    """(r, sigma) -> all of what r says, and (part, r, sigma) -> the shift of a part of r, as exact as that of r."""
 
     name: str
     solve: Callable[[Tensor, float], Solved]
-    shift: Callable[[Tensor, float], Tensor]
+    shift: Callable[[Tensor, Tensor, float], Tensor]
 
 
 def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
@@ -91,15 +91,15 @@ def data_space(measurement: Measurement, prior: Prior, iterations: int, toleranc
     def spread(u: Tensor, sigma: float) -> Tensor:
         return prior.error_filter(operator.adjoint(u), sigma, 1.0)
 
-    def inner(residual: Tensor, sigma: float) -> Tensor:
-        return truncated_cg(lambda u: noise * u + operator(spread(u, sigma)), residual, iterations, tolerance)
+    def inner(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
+        return truncated_cg(lambda u: noise * u + operator(spread(u, sigma)), part, iterations, tolerance, residual)
 
     def solve(residual: Tensor, sigma: float) -> Solved:
-        u = inner(residual, sigma)
+        u = inner(residual, residual, sigma)
         v = operator.adjoint(u)
         return Solved(v, prior.error_filter(v, sigma, 1.0), noise * u, noise * dot(u, u))
 
-    return Way("data", solve, lambda residual, sigma: spread(inner(residual, sigma), sigma))
+    return Way("data", solve, lambda part, residual, sigma: spread(inner(part, residual, sigma), sigma))
 
 
 def image_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
@@ -147,8 +147,8 @@ def image_space(measurement: Measurement, prior: Prior, iterations: int, toleran
         left = residual - operator(shift)
         return Solved(v, shift, left, dot(left, left) / known(sigma)[2])
 
-    def shift(residual: Tensor, sigma: float) -> Tensor:
-        _, found, back = inner(residual, sigma)
+    def shift(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
+        _, found, back = inner(part, sigma)
         return back(found)
 
     return Way("image", solve, shift)
@@ -188,4 +188,4 @@ def weighted_space(measurement: Measurement, prior: Prior, iterations: int, tole
         left = residual - operator(shift)
         return Solved(v, shift, left, dot(left, left) / noise)
 
-    return Way("weighted", solve, lambda residual, sigma: inner(residual, sigma)[1])
+    return Way("weighted", solve, lambda part, residual, sigma: inner(part, sigma)[1])

@@ -51,7 +51,7 @@ def test_both_ways_solve_what_the_matrices_say(task, kind, way):
     u = torch.linalg.solve(A @ C @ A.T + 0.01 * torch.eye(len(A), dtype=A.dtype), r.flatten(1).T)
     chosen = way(m, prior, 1000, 1e-12)
     found = chosen.solve(r, level)
-    torch.testing.assert_close(chosen.shift(r, level), found.shift, rtol=0, atol=1e-12)
+    torch.testing.assert_close(chosen.shift(r, r, level), found.shift, rtol=0, atol=1e-12)
     torch.testing.assert_close(found.v.flatten(1), (A.T @ u).T, rtol=0, atol=1e-8)
     torch.testing.assert_close(found.shift.flatten(1), (C @ A.T @ u).T, rtol=0, atol=1e-9)
     seen = m.operator.measured if m.operator.measured is not None else torch.ones(m.operator.out_shape)
@@ -80,7 +80,7 @@ def test_the_way_that_is_nearer_after_eight_iterations_is_taken(task, parameters
 @pytest.mark.parametrize("level", [0.05, 5.0])
 def test_one_iteration_solves_what_is_stationary(level):
     m, r = problem("blur", 0.01)
-    once, whole = (image_space(m, priors()["stationary"], n, 1e-12).shift(r, level) for n in (1, 500))
+    once, whole = (image_space(m, priors()["stationary"], n, 1e-12).shift(r, r, level) for n in (1, 500))
     torch.testing.assert_close(once, whole, rtol=0, atol=1e-9 * float(whole.abs().max()))
 
 
@@ -96,7 +96,7 @@ def test_eight_iterations_are_better_than_the_posterior_is_sharp():
     sigma = 0.01 * float(clean.abs().max())
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     m = recon.Measurement(A, clean + sigma * noise, operators.Gaussian(sigma))
-    few, many = (solver(m, prior, n, 1e-9).shift(m.y, 10.0) for n in (8, 400))
+    few, many = (solver(m, prior, n, 1e-9).shift(m.y, m.y, 10.0) for n in (8, 400))
     error = few - many
     energy = prior.error_filter(error, 10.0, -0.5).square().sum() + (A(error) / sigma).square().sum()
     assert float((energy / error.numel()).sqrt()) < 0.3
@@ -113,9 +113,9 @@ def test_rows_are_solved_by_themselves_and_zeros_give_zeros():
     m, r = problem("ct", 0.1)
     r = r * torch.tensor([1.0, 0.0, 1e3]).double().reshape(3, 1, 1, 1)
     prior = priors()["stationary"]
-    together = solver(m, prior, 4, 1e-2).shift(r, 1.0)
+    together = solver(m, prior, 4, 1e-2).shift(r, r, 1.0)
     for k in range(3):
-        alone = solver(m.rows([k]), prior, 4, 1e-2).shift(r[k : k + 1], 1.0)
+        alone = solver(m.rows([k]), prior, 4, 1e-2).shift(r[k : k + 1], r[k : k + 1], 1.0)
         torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-9, atol=0)
     assert not together[1].any()
 
