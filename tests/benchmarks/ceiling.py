@@ -1,7 +1,7 @@
 """What one task alone can give: the prior's own network trained for it by squared error, on the board's own slices.
 
-    python -m tests.benchmarks.ceiling --data headct_64.h5 -o ceiling.jsonl    # CT, then inpainting; resumes
-    python -m tests.benchmarks.ceiling --table ceiling.jsonl                   # Markdown
+    python -m tests.benchmarks.ceiling --data headct_64.h5 -o ceiling.jsonl         # CT, then inpainting; resumes
+    python -m tests.benchmarks.ceiling --table ceiling.jsonl --board board.jsonl    # Markdown, a sampler beside
 
 The least squared error belongs to the posterior mean, so such a network's PSNR is what the mean of a sampler's draws
 can be held against. The network starts from the prior's weights, as the denoiser of one noise level, that of its
@@ -13,7 +13,8 @@ board, `tests.benchmarks.images`: same operator, same mask, same noise level, ne
 Minutes are of the processor and of training steps alone, one thread. PSNR is that of the board's 64 validation slices
 and their data there; they choose nothing: the last row of a task is its result.
 
-The mean of n exact posterior draws has the expected squared error of their mean with n -> infinity times 1 + 1/n.
+The squared error of the mean of n exact posterior draws is on average 1 + 1/n times that of the posterior mean, so
+10 log10(1 + 1/n) dB are what infinitely many would gain: with --board that number stands beside, an extrapolation.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ CONFIG = recon.TrainConfig(batch_size=16, learning_rate=5e-4, warmup=100, ema=50
 
 
 def of_more_draws(decibels: float, draws: int) -> float:
-    """PSNR of the mean of infinitely many posterior draws, from that of `draws` ones: 10 log10(1 + 1 / draws) more."""
+    """PSNR of the mean of infinitely many exact posterior draws, from that of the mean of `draws` of them."""
     return decibels + 10 * math.log10(1 + 1 / draws)
 
 
@@ -135,7 +136,7 @@ def train(task: Task, prior: ScorePrior, minutes: float, out: Path) -> None:
     averaged = copy.deepcopy(model).eval()
     optimiser = torch.optim.AdamW(model.parameters(), lr=CONFIG.learning_rate, betas=(0.9, 0.99),
                                   weight_decay=CONFIG.weight_decay)  # fmt: skip
-    parts, settings = {"network": model, "average": averaged}, {**CONFIG.model_dump(), "minutes": minutes}
+    parts, settings = {"network": model, "average": averaged}, {**CONFIG.model_dump(), "hours": minutes / 60}
     state = out.with_name(f"{out.stem}-{task.name}.safetensors")
     before = restore(state, parts, optimiser, settings, settings) if state.exists() else {}
     spent, step, shown = (before.get(key, 0) for key in ("spent", "step", "shown"))
@@ -173,16 +174,29 @@ def train(task: Task, prior: ScorePrior, minutes: float, out: Path) -> None:
 
 
 def table(rows: list[dict]) -> str:
-    """A line a task: PSNR after each time."""
+    """A line a task: the PSNR of the linear estimate, then that of the network after each time."""
     lines = []
     for task in dict.fromkeys(row["task"] for row in rows):
         curve = {row["seconds"]: row for row in rows if row["task"] == task}  # what was done again counts as last done
+        scores = [next(iter(curve.values()))["psnr_start"], *(curve[seconds]["psnr"] for seconds in sorted(curve))]
         lines += [
             "| " + " | ".join(["task", "linear estimate", *(f"{seconds:.0f} s" for seconds in sorted(curve))]) + " |",
-            "|---|" + "---:|" * (1 + len(curve)),
-            "| " + " | ".join([task, *(f"{v:.2f}" for v in (next(iter(curve.values()))["psnr_start"],
-                                                           *(curve[s]["psnr"] for s in sorted(curve))))]) + " |",
-        ]  # fmt: skip
+            "|---|" + "---:|" * len(scores),
+            "| " + " | ".join([task, *(f"{score:.2f}" for score in scores)]) + " |",
+        ]
+    return "\n".join(lines)
+
+
+def beside(rows: list[dict], board: list[dict], method: str) -> str:
+    """A line a row of the board: PSNR of the network, of the mean of the samples, of more samples (extrapolated)."""
+    lines = ["| task | network | calls | samples | mean | extrapolated | below the network |", "|---|" + "---:|" * 6]
+    for row in board:
+        last = max((r for r in rows if r["task"] == row["task"]), key=lambda r: r["seconds"], default=None)
+        if last is None or row["method"] != method or "psnr" not in row:
+            continue
+        more = of_more_draws(row["psnr"], row["samples"])
+        cells = row["task"], f"{last['psnr']:.2f}", row["calls"], row["samples"], f"{row['psnr']:.2f}", f"{more:.2f}"
+        lines.append("| " + " | ".join(map(str, cells)) + f" | {last['psnr'] - row['psnr']:.2f} |")
     return "\n".join(lines)
 
 
@@ -194,9 +208,14 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("-o", "--output", type=Path, default=Path("ceiling.jsonl"))
     parser.add_argument("--table", type=Path, help="print the curves of a file and stop")
+    parser.add_argument("--board", type=Path, help="with --table: rows of tests.benchmarks.images to print beside")
+    parser.add_argument("--method", default="spectral", help="whose rows of the board")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table(read_rows(arguments.table)))
+        rows = read_rows(arguments.table)
+        print(table(rows))
+        if arguments.board:
+            print("\n" + beside(rows, read_rows(arguments.board), arguments.method))
         return
     if not arguments.data:
         parser.error("--data is missing: the HDF5 file with the images")

@@ -97,5 +97,10 @@ def test_training_goes_on_where_it_was_stopped(prior, tmp_path, monkeypatch, cap
     assert lines[0].startswith("| task | linear estimate | 0 s |") and lines[2].endswith(f" {rows[-1]['psnr']:.2f} |")
 
 
-def test_of_more_draws():
-    assert ceiling.of_more_draws(27.0, 1) == pytest.approx(30.0103, abs=1e-4)  # one draw: twice the squared error
+def test_a_sampler_stands_beside_the_network():
+    rows = [{"task": "ct", "seconds": s, "psnr": p} for s, p in ((0, 25.0), (9, 30.0), (5, 29.0))]
+    board = [{"task": task, "method": method, "calls": 20, "samples": 1, "psnr": 27.0}
+             for task in ("ct", "blur") for method in ("spectral", "dps")]  # fmt: skip
+    lines = ceiling.beside(rows, board, "spectral").splitlines()
+    assert lines[2:] == ["| ct | 30.00 | 20 | 1 | 27.00 | 30.01 | 3.00 |"]  # one draw: twice the squared error
+    assert ceiling.of_more_draws(0.0, 4) == pytest.approx(0.9691, abs=1e-4)
