@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -61,10 +61,10 @@ class GaussianPrior(Prior):
         gains = _gains(self.covariance.eigenvalues, torch.as_tensor(sigma, dtype=x.dtype))
         return self.mean + self.covariance.filter(x - self.mean, gains)
 
-    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
-        """C^power v with C = covariance sigma^2 / (covariance + sigma^2): exact, and the same for every x."""
+    def error_function(self, v: Tensor, sigma: float, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(C) v with C = covariance sigma^2 / (covariance + sigma^2): exact, and the same for every x."""
         eigenvalues = self.covariance.eigenvalues
-        return self.covariance.filter(v, (eigenvalues * sigma**2 / (eigenvalues + sigma**2)) ** power)
+        return self.covariance.filter(v, function(eigenvalues * sigma**2 / (eigenvalues + sigma**2)))
 
     def mean_image(self, shape: tuple[int, ...]) -> Tensor:
         return self.mean[None]
@@ -128,7 +128,7 @@ class MixturePrior(Prior):
         self.register_buffer("mean", center)
         self.register_buffer("means", means)
         self.register_buffer("weights", weights)
-        self._errors: dict[float, tuple[float, Tensor, Tensor]] = {}  # of the levels asked for
+        self._errors: dict[float, tuple[Tensor, Tensor, Tensor]] = {}  # of the levels asked for
 
     def log_components(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """log w_k N(x; mean_k, C_k + sigma^2), shape (B, K)."""
@@ -177,21 +177,22 @@ class MixturePrior(Prior):
             result = result + responsibilities[:, k].reshape(-1, *(1,) * (x.ndim - 1)) * estimate
         return result
 
-    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
-        """C^power v, C the covariance of x0 given x averaged over DRAWS draws of x from the mixture.
+    def error_function(self, v: Tensor, sigma: float, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(C) v, C the covariance of x0 given x averaged over DRAWS draws of x from the mixture.
 
         Within components of one white covariance it is c sigma^2 / (c + sigma^2), between them of low rank. Mixtures of
         others are taken for white, as every prior that does not know better.
         """
         if not isinstance(self.covariances[0], WhiteCovariance) or not self._at_once(v, sigma):
-            return super().error_filter(v, sigma, power)
+            return super().error_function(v, sigma, function)
         if sigma not in self._errors:
             self._errors[sigma] = self._error(sigma)
         within, between, directions = self._errors[sigma]
-        extra = (v.flatten(1) @ directions) * ((within + between) ** power - within**power)
-        return within**power * v + (extra @ directions.T).reshape(v.shape)
+        inside = function(within)
+        extra = (v.flatten(1) @ directions) * (function(within + between) - inside)
+        return inside * v + (extra @ directions.T).reshape(v.shape)
 
-    def _error(self, sigma: float) -> tuple[float, Tensor, Tensor]:
+    def _error(self, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
         """Of the mean error covariance: the part within components, the eigenvalues between them and their vectors."""
         generator, c = torch.Generator().manual_seed(0), float(self.covariances[0].eigenvalues.flatten()[0])
         chosen = torch.multinomial(self.weights.cpu(), DRAWS, replacement=True, generator=generator)
@@ -201,7 +202,7 @@ class MixturePrior(Prior):
         spread = shares.mean(0).diag() - shares.T @ shares / DRAWS  # of the component, given x
         axes, triangle = torch.linalg.qr(gain * (self.means - self.mean).flatten(1).T)
         between, vectors = torch.linalg.eigh(triangle @ spread @ triangle.T)
-        return c * gain, between.clamp(min=0), axes @ vectors
+        return between.new_tensor(c * gain), between.clamp(min=0), axes @ vectors
 
     def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
         """Exact draws from unit noise (B, *event) and component numbers (B,)."""

@@ -12,7 +12,7 @@ from recon.krylov import truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior
-from recon.wiener import solver
+from recon.wiener import Way, solver
 
 
 def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0) -> Consistency:
@@ -111,7 +111,12 @@ def spectral_draw(
 
     Reference: the identity is Matheron's rule (Wilson et al., 2020, arXiv:2002.09309, equation 8).
     """
-    operator, way = measurement.operator, solver(measurement, prior, iterations, tolerance)
+    return drawn_by(measurement, prior, noise, solver(measurement, prior, iterations, tolerance))
+
+
+def drawn_by(measurement: Measurement, prior: Prior, noise: Noise, way: Way) -> Consistency:
+    """`spectral_draw` by a solver that is there."""
+    operator = measurement.operator
 
     def pull(v: Tensor, sigma: float) -> Tensor:
         moved = v + prior.error_filter(noise(v), sigma, 0.5)

@@ -15,6 +15,7 @@ from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.particles import Kernel, MCGDiff, Twisted, gaussian_twist, spectral_twist, zeros
 from recon.prior import Prior
+from recon.wiener import solver
 
 ITERATIONS, TOLERANCE = 8, 1e-2  # of the solves, as in the default
 WEIGHING, PRECISION = 50, 1e-6  # of solves whose errors would be errors of the weights
@@ -46,6 +47,7 @@ class Drawn:
 
     def __init__(self, measurement: Measurement, prior: Prior, last: float) -> None:
         self.measurement, self.prior = measurement, prior
+        self.way = solver(measurement, prior, WEIGHING, PRECISION)
 
     def _explained(self, mean: Tensor, spread: Linear) -> Tensor:
         """log N(y; A mean, A C A^H + sigma_y^2) for products u -> C u, but for the determinant."""
@@ -67,19 +69,16 @@ class Drawn:
     def draw(
         self, worth: Tensor, x: Tensor, x0: Tensor, shift: Tensor, sigma: float, sigma_next: float, noise: Noise
     ) -> tuple[Tensor, Tensor]:
-        drawn = consistency.spectral_draw(self.measurement, self.prior, noise, WEIGHING, PRECISION)(x0, sigma)
+        drawn = consistency.drawn_by(self.measurement, self.prior, noise, self.way)(x0, sigma)
         if sigma_next == 0:
             return drawn, zeros(x)
         share = (sigma_next / sigma) ** 2
         variance = sigma_next**2 / (1 - share)
         moved = drawn + share * (x - drawn) + sigma_next * (1 - share) ** 0.5 * noise(x)
 
-        def covariance(u: Tensor) -> Tensor:
-            return self.prior.error_filter(u, sigma, 1.0)
-
         def learnt(u: Tensor) -> Tensor:
             """C (C + v)^-1 u."""
-            return covariance(truncated_cg(lambda w: covariance(w) + variance * w, u, WEIGHING, PRECISION))
+            return self.prior.error_function(u, sigma, lambda c: c / (c + variance))
 
         mean = x0 + learnt((moved - share * x) / (1 - share) - x0)
         return moved, self._explained(mean, lambda u: variance * learnt(u))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -84,13 +85,21 @@ class Prior(nn.Module):
     def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """E[x0 | x0 + sigma n = x], shape of x (B, *shape); sigma of shape () or (B,)."""
 
-    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
-        """C^power v, C = the covariance of x0 given x at level sigma, averaged over x; v (B, *event).
+    def error_function(self, v: Tensor, sigma: float, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(C) v, C = the covariance of x0 given x at level sigma, averaged over x; v (B, *event).
 
         Here C = r^2 I with r^2 = sigma^2 s^2 / (sigma^2 + s^2), s = `data_std`, as if the prior were white; priors that
         know better say so.
+
+        Args:
+            function: f, of eigenvalues, element by element.
         """
-        return v * (sigma**2 * self.data_std**2 / (sigma**2 + self.data_std**2)) ** power
+        variance = sigma**2 * self.data_std**2 / (sigma**2 + self.data_std**2)
+        return v * function(torch.as_tensor(variance, dtype=v.dtype, device=v.device))
+
+    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
+        """C^power v for the C of `error_function`."""
+        return self.error_function(v, sigma, lambda eigenvalues: eigenvalues**power)
 
     def score(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """grad log p_sigma(x) = (denoise(x, sigma) - x) / sigma^2."""
@@ -198,11 +207,11 @@ class ScorePrior(Prior):
         self.classes = getattr(network, "classes", 0)
         self.any_size, self.multiple = hasattr(network, "multiple"), getattr(network, "multiple", 1)
 
-    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
-        """C^power v, C being stationary with the measured error spectrum; white where none was measured."""
+    def error_function(self, v: Tensor, sigma: float, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(C) v, C being stationary with the measured error spectrum; white where none was measured."""
         if self.error_spectrum is None:
-            return super().error_filter(v, sigma, power)
-        gains = self.error_spectrum.gains(sigma, *v.shape[-2:]).pow(power).to(v)
+            return super().error_function(v, sigma, function)
+        gains = function(self.error_spectrum.gains(sigma, *v.shape[-2:])).to(v)
         return torch.fft.irfft2(torch.fft.rfft2(v) * gains, s=v.shape[-2:])
 
     def start_filter(self, v: Tensor, sigma: float) -> Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -292,7 +293,7 @@ class WalkPrior(Prior):
             mean = sigma**2 * torch.stack(rows) / self._white(sigma)
             self.shares.append(0.5 * (mean + mean.T))
 
-    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
+    def error_function(self, v: Tensor, sigma: float, function: Callable[[Tensor], Tensor]) -> Tensor:
         if not self.ladder:
             self.measure_errors()
         if sigma not in self.roots:
@@ -303,4 +304,4 @@ class WalkPrior(Prior):
             values, vectors = torch.linalg.eigh(self._white(sigma) * mean)
             self.roots[sigma] = values.clamp(min=1e-6 * float(values.max())), vectors
         values, vectors = self.roots[sigma]
-        return ((v @ vectors) * values**power) @ vectors.T
+        return ((v @ vectors) * function(values)) @ vectors.T
