@@ -39,6 +39,13 @@ Samples = Annotated[int, typer.Option(min=1, help="Draws from the posterior for 
 Seed = Annotated[
     int, typer.Option(min=0, max=2**64 - 1, help="Seed of every random number.", rich_help_panel=RUNNING)
 ]
+Compiled = Annotated[
+    bool,
+    typer.Option(
+        "--compiled", help="Compile the network first (torch.compile): a minute, worth it for many images on a GPU.",
+        rich_help_panel=RUNNING,
+    ),
+]
 Precision = Annotated[
     str,
     typer.Option(

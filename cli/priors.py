@@ -33,8 +33,8 @@ def find(name: str | None, instead: str = "") -> Path:
     return path
 
 
-def load(path: Path, device: str, precision: str = "float32") -> Prior:
-    """The prior of a file, on its device, its network in a precision, see `recon.load_prior`."""
+def load(path: Path, device: str, precision: str = "float32", compiled: bool = False) -> Prior:
+    """The prior of a file, on its device, its network in a precision and perhaps compiled, see `recon.load_prior`."""
     import recon
     from recon.prior import PRECISIONS
 
@@ -43,7 +43,10 @@ def load(path: Path, device: str, precision: str = "float32") -> Prior:
     with refusing(
         "E-PRIOR", "prior cannot be used", str(path), INPUT, "get the file again from where it came"
     ):
-        return recon.load_prior(path, device, precision)
+        prior = recon.load_prior(path, device, precision)
+    if compiled:
+        prior.compile()
+    return prior
 
 
 def facts(header: dict[str, Any]) -> dict[str, str]:

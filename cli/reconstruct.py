@@ -13,6 +13,7 @@ from cli import options as o
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Measurement file, or image with --operator.")]
 OF_SAMPLERS = (
     "prior", "steps", "samples", "label", "label_weight", "classifier", "batch_size", "device", "precision",
+    "compiled",
 )
 
 
@@ -27,7 +28,8 @@ def reconstruct(
     factor: o.Factor = None, set: o.Settings = None, items: o.Items = None, to_gray: o.ToGray = False,
     max_pixels: o.MaxPixels = o.MANY, axes: o.Axes = None, scale: o.Scale = None, air: o.Air = None,
     stripes: o.Stripes = None, device: o.Device = None, precision: o.Precision = "float32",
-    batch_size: o.BatchSize = None, overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
+    compiled: o.Compiled = False, batch_size: o.BatchSize = None, overwrite: o.Overwrite = False, json: o.Json = False,
+    config: o.Config = None,
 ) -> None:
     """Draw from the posterior: mean, spread, samples, and a report that says what to trust.
 
@@ -70,10 +72,10 @@ def reconstruct(
             shown = results.own_scale(task, result.estimate)
         else:
             plan = restore.plan(method, steps, samples, seed, batch_size, device, option or [])
-            network = priors.load(path, plan.device, precision)
+            network = priors.load(path, plan.device, precision, compiled)
             task = fit.for_prior(task, network, measured.name, run)
             header, shown = priors.facts(network.header), fit.value_range(network)
-            run.begin(**asdict(plan), precision=precision, trained_on=header.get("trained on"))
+            run.begin(**asdict(plan), precision=precision, compiled=compiled, trained_on=header.get("trained on"))
             told = labelling.asked(label, label_weight, classifier, network)
             result = restore.posterior(task, network, plan, told)
         done = results.Finished(task, result, shown, measured.name)

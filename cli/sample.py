@@ -19,7 +19,8 @@ def sample(
     output: o.Output, prior: o.Prior = None, count: Count = 16, steps: o.Steps = None,
     step: Step = "ancestral", label: o.Label = None, label_weight: o.LabelWeight = 1.0,
     classifier: o.Classifier = None, seed: o.Seed = 0, device: o.Device = None,
-    precision: o.Precision = "float32", overwrite: o.Overwrite = False, json: o.Json = False, config: o.Config = None,
+    precision: o.Precision = "float32", compiled: o.Compiled = False, overwrite: o.Overwrite = False,
+    json: o.Json = False, config: o.Config = None,
 ) -> None:
     """Draw images from a prior: what it has learnt, before any data.
 
@@ -45,10 +46,10 @@ def sample(
 
         run.hash_inputs([path])
         steps, device = steps or DEFAULT_STEPS, restore.choose_device(device)
-        network = priors.load(path, device, precision)
+        network = priors.load(path, device, precision, compiled)
         told = labelling.asked(label, label_weight, classifier, network)
         trained_on = priors.facts(network.header).get("trained on")
-        run.begin(steps=steps, device=device, precision=precision, trained_on=trained_on)
+        run.begin(steps=steps, device=device, precision=precision, compiled=compiled, trained_on=trained_on)
         with run.clock("sampling"), bar("sampling") as progress:
             images = recon.sample_prior(network, count, steps, seed, progress=progress, step=step, **told).numpy()
         sheet = pictures.grid(images, round(count**0.5))

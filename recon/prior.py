@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch._functorch.config
 from torch import Tensor, nn
 
 from recon.parametrisation import estimate
@@ -206,6 +207,15 @@ class ScorePrior(Prior):
         self.error_spectrum = ErrorSpectrum(**{k: _tuples(v) for k, v in table.items()}) if table else None
         self.classes = getattr(network, "classes", 0)
         self.any_size, self.multiple = hasattr(network, "multiple"), getattr(network, "multiple", 1)
+
+    def compile(self, **options: object) -> None:
+        """Compile the network by torch.compile, with its options, for training and for every method.
+
+        The first call at each size of batch takes a minute or so. From then on no network of this process reuses the
+        buffers of its backpropagation, since guidance may go back through one call several times.
+        """
+        torch._functorch.config.donated_buffer = False
+        self.network.compile(**options)
 
     def error_function(self, v: Tensor, sigma: float, function: Callable[[Tensor], Tensor]) -> Tensor:
         """f(C) v, C being stationary with the measured error spectrum; white where none was measured."""

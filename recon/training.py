@@ -168,7 +168,7 @@ def _loop(
     prior = prior.to(processes.device)
     averaged, kept = copy.deepcopy(prior).eval(), Kept(copy.deepcopy(prior).eval(), config)
     if config.compiled:
-        prior.network.compile()
+        prior.compile()
     optimiser = torch.optim.AdamW(
         prior.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )

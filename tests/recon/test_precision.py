@@ -1,12 +1,16 @@
-"""A network in bfloat16: how far its estimates and a posterior lie from those in float32, and what stays in float32."""
+"""A network in bfloat16, or compiled: how far its estimates and posteriors lie from those of the plain one."""
 
 from __future__ import annotations
+
+import copy
 
 import pytest
 import torch
 
 import recon
 from operators import OPERATORS, Gaussian
+from recon.networks import UNet
+from recon.prior import ScorePrior
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,19 @@ def test_posteriors_agree_to_a_tenth_of_their_spread(priors):
     assert half.samples.dtype == torch.float32 and half.backpropagations == 8
     spread = float((full.samples - full.mean).square().mean().sqrt())
     assert 0 < float((full.samples - half.samples).square().mean().sqrt()) < 0.1 * spread
+
+
+@pytest.mark.slow
+def test_a_compiled_network_guides_alike():
+    """`moment` goes back through one call several times, which compiled code by itself refuses."""
+    plain = ScorePrior(UNet(1, widths=(8,), attention=(), unshuffle=2), (1, 8, 8), recon.VP(), data_std=0.5).eval()
+    for weights in plain.parameters():
+        torch.nn.init.normal_(weights.data, std=0.3, generator=torch.Generator().manual_seed(weights.numel()))
+    compiled = copy.deepcopy(plain)
+    compiled.compile()
+    m = recon.Measurement(OPERATORS["inpaint"](shape=(8, 8), keep=0.5, seed=0), torch.zeros(1, 1, 8, 8), Gaussian(0.1))
+    found, expected = (recon.reconstruct(m, prior, "moment", 3, 2).samples for prior in (compiled, plain))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_another_precision_is_refused():

@@ -101,8 +101,8 @@ def test_moment_matching_and_error_spectrum(task, name):
 def test_the_default_steps_to_second_order(task):
     """SDE-DPM-Solver++(2M), Lu et al., 2022, equation 18, from E[x0 | x, y], with D1 divided by 1 + (1 - e^-2h) / 4.
 
-    In its coordinates for alpha = 1: h = log(s / s'), D1 = (D - D_before) / r, r = h_before / h, and where the paper has
-    (1 - e^-2h) D1 / 2, ours has (1 - e^-2h)^2 / (1 - e^-2h_before) in the place of (1 - e^-2h) / r, alike to first order.
+    In its coordinates for alpha = 1: h = log(s / s'), D1 = (D - D_before) / r, r = h_before / h; in the place of
+    (1 - e^-2h) / r ours has (1 - e^-2h)^2 / (1 - e^-2h_before), alike to first order.
     """
     problem = problem_of(task)
     n, M = len(problem.mu), problem.M
