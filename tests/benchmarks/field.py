@@ -33,9 +33,9 @@ from tests.recon.law import condition, dense_stationary, spectrum
 
 SIZE, STD, SIGMA = (32, 32), 0.15, 0.05
 TASKS = ("inpaint", "blur", "ct")
-OURS = ("spectral", "spectral ancestral2m", "spectral_draw", "moment", "pigdm", "diffpir", "dps", "ddrm", "ddnm",
+OURS = ("spectral", "spectral ancestral", "spectral_draw", "moment", "pigdm", "diffpir", "dps", "ddrm", "ddnm",
         "ddnm_plus", "dds", "daps")  # fmt: skip
-OPTIONS = {"moment": {"iterations": 10}, "spectral ancestral2m": {"step": "ancestral2m"}}  # 10 as for the peer
+OPTIONS = {"moment": {"iterations": 10}, "spectral ancestral": {"step": "ancestral"}}  # 10 as for the peer
 PEERS = ("DPS", "DiffPIR", "DDRM", "PiGDM", "moment matching")
 DECOMPOSED = ("ddrm", "ddnm_plus", "DDRM")  # need singular vectors, which CT has none of
 

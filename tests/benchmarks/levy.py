@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("levy.jsonl"))
     parser.add_argument("--laws", default="gauss,laplace,bernoulli,student3,student2,student1")
     parser.add_argument("--tasks", default=",".join(matrices()))
-    parser.add_argument("--methods", default="spectral,spectral+ancestral2m,moment,pigdm,dps,diffpir,ddnm,daps",
+    parser.add_argument("--methods", default="spectral,moment,pigdm,dps,diffpir,ddnm,daps",
                         help="NAME or NAME+STEP")
     parser.add_argument("--signals", type=int, default=100)
     parser.add_argument("--samples", type=int, default=32)
