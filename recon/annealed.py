@@ -11,7 +11,7 @@ from recon.condition import Denoise, guided
 from recon.grids import geometric_levels, noise_damping
 from recon.jacobian import norms
 from recon.likelihood import Measurement
-from recon.moves import Move, corrector, langevin, on_state
+from recon.moves import CorrectorName, Move, corrector, langevin, on_state
 from recon.noise import Noise
 from recon.prior import Prior
 from recon.ranges import Count, NotNegative, Positive, Share
@@ -55,7 +55,7 @@ def csgm(
     gamma: NotNegative = 1.0,
     repeats: Count = 3,
     share: Share | None = None,
-    move: str = "langevin",
+    move: CorrectorName = "langevin",
 ) -> Method:
     """Annealed Langevin dynamics on prior and likelihood: `repeats` moves a level, the state carried on.
 
@@ -124,7 +124,7 @@ def predictor_corrector(
     noise: Noise,
     *,
     snr: Positive = 0.16,
-    move: str = "langevin",
+    move: CorrectorName = "langevin",
     iterations: Count = 8,
     tolerance: Positive = 1e-2,
 ) -> Method:

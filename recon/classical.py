@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from math import sqrt
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -20,15 +21,16 @@ from torch import Tensor
 from operators import Gaussian, LinearOperator, operator_norm
 from operators import fbp as filtered_backprojection
 from operators.checks import level_for
+from operators.filters import WINDOWS
 from recon.dataterm import Quadratic, Within
 from recon.likelihood import Measurement
-from recon.ranges import Count, Positive
+from recon.ranges import Count, Positive, Words
 from recon.tv import Map, least_variation
 
 NORM_MARGIN = 1.05  # power iterations come from below
 
 
-def fbp(measurement: Measurement, window: str = "ramp") -> Tensor:
+def fbp(measurement: Measurement, window: Annotated[str, Words(tuple(WINDOWS))] = "ramp") -> Tensor:
     """Filtered backprojection of CT data.
 
     Args:

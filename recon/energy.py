@@ -10,11 +10,13 @@ summed by `total`, so an energy goes with any guidance by data:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from recon.condition import Guidance, Vjp
+from recon.ranges import Words
 
 Energy = Callable[[Tensor], Tensor]  # x (B, *event) -> (B,), one number an image that depends on it alone
 
@@ -43,6 +45,7 @@ def entropy(x: Tensor, floor: float = 1e-3) -> Tensor:
 
 
 ENERGIES: dict[str, Energy] = {"squared": squared, "tv": total_variation, "entropy": entropy}
+EnergyName = Annotated[str, Words(tuple(ENERGIES))]
 
 
 def _gradient(function: Energy, x: Tensor, weight: float, keep: bool = False) -> tuple[Tensor, Tensor]:

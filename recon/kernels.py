@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.particles import Kernel, MCGDiff, Twisted, gaussian_twist, spectral_twist, zeros
 from recon.prior import Prior
+from recon.ranges import Words
 from recon.wiener import solver
 
 ITERATIONS, TOLERANCE = 8, 1e-2  # of the solves, as in the default
@@ -90,6 +92,7 @@ KERNELS: dict[str, Callable[[Measurement, Prior, float], Kernel]] = {
     "twisted": twisted,
     "mcgdiff": MCGDiff,
 }
+KernelName = Annotated[str, Words(tuple(KERNELS))]
 
 
 def kernel_of(name: str, measurement: Measurement, prior: Prior, last: float) -> Kernel:

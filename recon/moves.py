@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from recon.condition import Consistency, Denoise
 from recon.noise import Noise
+from recon.ranges import Words
 
 Move = Callable[[Denoise, Tensor, float, Noise], Tensor]
 
@@ -75,6 +77,7 @@ class Corrector:
 
 
 CORRECTORS: dict[str, Corrector] = {"langevin": Corrector(langevin), "mala": Corrector(mala, calls=3)}
+CorrectorName = Annotated[str, Words(tuple(CORRECTORS))]
 
 
 def corrector(name: str) -> Corrector:

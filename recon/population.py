@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recon.condition import Denoise
 from recon.grids import default_levels
-from recon.kernels import kernel_of
+from recon.kernels import KernelName, kernel_of
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.particles import Kernel, effective, systematic, uniform
@@ -65,7 +65,7 @@ def population(
     steps: int,
     noise: Noise,
     *,
-    kernel: str = "drawn",
+    kernel: KernelName = "drawn",
     threshold: Share = 0.5,
 ) -> Method:
     """One filter whose particles are the samples of an item, dozens at least, at a network call a sample and level.

@@ -17,11 +17,11 @@ from operators import LinearOperator
 from recon import consistency, guidance
 from recon.annealed import csgm, predictor_corrector, score_mri, song2022
 from recon.condition import Denoise, guided, multi_step, on_estimate
-from recon.energy import ENERGIES, Energy, energy, total
+from recon.energy import ENERGIES, Energy, EnergyName, energy, total
 from recon.general import local, local_norm
 from recon.grids import default_levels, noise_damping, vp_levels, white_variance
 from recon.jacobian import norms
-from recon.kernels import kernel_of
+from recon.kernels import KernelName, kernel_of
 from recon.likelihood import Measurement
 from recon.loss import mean_likelihood
 from recon.moves import below_noise, on_state
@@ -33,7 +33,7 @@ from recon.ranges import Count, NotNegative, Positive, Share
 from recon.sampling import Method, sample
 from recon.schedule import karras, time_travel
 from recon.singular import ddnm_plus, ddrm
-from recon.steps import ancestral, ddim, jump, renoise, solver
+from recon.steps import StepName, ancestral, ddim, jump, renoise, solver
 from recon.variational import AdamDescent
 
 Preset = Callable[..., Method]
@@ -45,7 +45,7 @@ def solve(denoise: Denoise, prior: Prior, steps: int, step: str) -> Method:
     return Method(denoise, default_levels(prior, chosen.levels(steps)), chosen.make(prior.sde))
 
 
-def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, step: str = "ancestral") -> Method:
+def pigdm(measurement: Measurement, prior: Prior, steps: int, noise: Noise, *, step: StepName = "ancestral") -> Method:
     """Pseudoinverse-guided: white spread of x0, whitened residual, gradient through the prior.
 
     The spread is the paper's sigma^2 / (sigma^2 + 1) for data of variance s^2 in place of 1; the grid is our own.
@@ -62,7 +62,7 @@ def moment(
     *,
     iterations: Count = 4,
     tolerance: Positive = 1e-3,
-    step: str = "ancestral",
+    step: StepName = "ancestral",
 ) -> Method:
     """Moment matching: the spread of x0 from the prior's own Jacobian, conjugate gradients on it."""
     guide = local(measurement, prior, lambda m: guidance.moment(m, iterations, tolerance))
@@ -221,7 +221,7 @@ def spectral(
     *,
     iterations: Count = 8,
     tolerance: Positive = 1e-2,
-    step: str = "ancestral2m",
+    step: StepName = "ancestral2m",
 ) -> Method:
     """The default: moment matching at one backpropagation a call, by the prior's measured error spectrum."""
     guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, iterations, tolerance))
@@ -257,7 +257,7 @@ def smc(
     *,
     particles: Count | None = None,
     threshold: Share = 0.5,
-    kernel: str = "mcgdiff",
+    kernel: KernelName = "mcgdiff",
 ) -> Method:
     """MCGDiff: particles drawn to each datum at the level of its own noise; for operators with a cheap decomposition.
 
@@ -319,9 +319,9 @@ def with_energy(
     steps: int,
     noise: Noise,
     *,
-    penalty: str | Energy = "tv",
+    penalty: EnergyName | Energy = "tv",
     weight: float = 0.1,
-    step: str = "ancestral",
+    step: StepName = "ancestral",
 ) -> Method:
     """The guidance of pigdm, and that of a penalty: p(x | y) exp(-weight penalty(x)).
 

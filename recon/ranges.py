@@ -1,4 +1,4 @@
-"""The numbers that an option of a method may be, declared where the option is: `zeta: Positive = 1.0`."""
+"""What an option of a method may be, declared where the option is: `zeta: Positive = 1.0`."""
 
 from __future__ import annotations
 
@@ -25,21 +25,34 @@ class Range:
         return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
 
 
+@dataclass(frozen=True)
+class Words:
+    """One of several names."""
+
+    names: tuple[str, ...]
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.names
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.names)}"
+
+
 Positive = Annotated[float, Range(0.0, above=True)]
 NotNegative = Annotated[float, Range(0.0)]
 Share = Annotated[float, Range(0.0, 1.0)]
 Count = Annotated[int, Range(1, 100_000)]
 
 
-def ranges(function: Callable[..., Any]) -> dict[str, Range]:
-    """The ranges of a function's parameters, by name; of `Count | None` that of the number."""
+def ranges(function: Callable[..., Any]) -> dict[str, Range | Words]:
+    """The ranges of a function's parameters, by name; of `Count | None` that of the number, likewise of words."""
     hints = get_type_hints(function, include_extras=True)
     return {
         name: mark
         for name, hint in hints.items()
         for part in (hint, *get_args(hint))
         for mark in getattr(part, "__metadata__", ())
-        if isinstance(mark, Range)
+        if isinstance(mark, Range | Words)
     }
 
 
@@ -47,9 +60,10 @@ def refuse_outside(function: Callable[..., Any], options: dict[str, Any]) -> Non
     """Refuses options outside of their ranges.
 
     Raises:
-        ValueError: naming the option, its range and its default.
+        ValueError: naming the option, and its range or words.
     """
     known = ranges(function)
     for name, value in options.items():
-        if name in known and isinstance(value, int | float) and value not in known[name]:
-            raise ValueError(f"got {name}={value}; expected {known[name]}; leave it out for the default")
+        kind = str if isinstance(known.get(name), Words) else int | float
+        if name in known and isinstance(value, kind) and value not in known[name]:
+            raise ValueError(f"got {name}={value!r}; expected {known[name]}; leave it out for the default")

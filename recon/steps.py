@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from recon.condition import Denoise
 from recon.error_control import RungeKutta45
 from recon.exponential import DPMSolver2M, DPMSolver3M, UniPC
 from recon.noise import Noise
+from recon.ranges import Words
 from recon.sde import SDE
 from recon.stochastic import Ancestral2M
 
@@ -186,6 +188,7 @@ STEPS: dict[str, Solver] = {
     "euler_maruyama": Solver(euler_maruyama, order=1),
     "predictor": Solver(predictor, order=1),
 }
+StepName = Annotated[str, Words(tuple(STEPS))]
 
 
 def solver(name: str) -> Solver:

@@ -158,7 +158,7 @@ def test_pnpdm(task, inner):
 def test_correctors_have_names():
     problem = problem_of("inpaint")
     for method in ("csgm", "predictor_corrector"):
-        with pytest.raises(ValueError, match="got corrector 'ula'; expected one of langevin, mala"):
+        with pytest.raises(ValueError, match="got move='ula'; expected one of langevin, mala"):
             recon.reconstruct(problem.measurement, problem.prior, method, 10, samples=1, options={"move": "ula"})
     post = recon.reconstruct(problem.measurement, problem.prior, "csgm", 10, samples=1, options={"move": "mala"})
     assert post.nfe == 10  # a move at one level, of three times three calls

@@ -39,7 +39,7 @@ def test_every_number_has_a_range_that_holds_its_default(name):
         if isinstance(p.default, int | float):
             assert p.name in ANY.get(name, ()) or p.default in known[p.name], f"{name} {p.name}"
         else:
-            assert p.default is None or isinstance(p.default, str)
+            assert p.default is None or p.default in known[p.name], f"{name} {p.name}"
 
 
 def test_python_and_lists_are_refused_alike():
@@ -50,6 +50,11 @@ def test_python_and_lists_are_refused_alike():
     with pytest.raises(ValueError, match="expected 1 to 100000"):
         refuse_outside(METHODS["daps"], {"inner": 0})
     refuse_outside(METHODS["daps"], {"inner": None})
+    with pytest.raises(ValueError, match="got step='best'; expected one of ancestral, ancestral2m, euler"):
+        refuse_outside(METHODS["spectral"], {"step": "best"})
+    with pytest.raises(ValueError, match="got penalty='best'; expected one of squared, tv, entropy"):
+        refuse_outside(METHODS["energy"], {"penalty": "best"})
+    refuse_outside(METHODS["energy"], {"penalty": torch.sum})
 
 
 def test_data_of_numpy_are_told_how_to_become_a_tensor():

@@ -285,7 +285,7 @@ VECTOR = vector_problem()
             {"method": "dps", "options": {"zetta": 1.0}},
             r"got option 'zetta' for method 'dps'; expected one of \['zeta'\]; did you mean 'zeta'\?",
         ),
-        ({"options": {"step": "huen"}}, "got step 'huen'; expected one of ancestral, ancestral2m, euler"),
+        ({"options": {"step": "huen"}}, "got step='huen'; expected one of ancestral, ancestral2m, euler"),
         ({"steps": 0}, "got steps=0 and samples=8; expected at least 1 of each"),
         ({"samples": 0}, "samples=0"),
         ({"method": "repaint"}, "no mask; expected 'inpaint'; use pigdm"),
