@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 import data
 from cli import catalogue, method_table, methods, priors, suggest
@@ -12,9 +14,7 @@ from cli.run_record import versions
 from data.errors import InputRefused
 from data.hdf5 import opened
 from data.kspace import AXES
-
-if TYPE_CHECKING:
-    import numpy as np
+from data.projections import find_scan, layout
 
 TOPICS = {
     "operators": catalogue.OPERATORS,
@@ -126,13 +126,15 @@ def file(path: Path) -> dict[str, str]:
         return prior(path)
     if kind == "hdf5":
         with opened(path) as stored:
-            names = set(stored)
+            names, scanned = set(stored), layout(stored) is not None
         if "reconstruction" in names:
             return result(path)
         if "y" in names:
             return measurement(path)
         if "kspace" in names:
             return kspace(path)
+        if scanned:
+            return projections(path)
     return images(path, kind)
 
 
@@ -200,6 +202,21 @@ def kspace(path: Path) -> dict[str, str]:
         "mask": there["mask"],
         "coil maps": there["sens"],
         "reconstruct": f"recon reconstruct {path.name}{axes} --method tv -o out/",
+    }
+
+
+def projections(path: Path) -> dict[str, str]:
+    """The contents of a file of raw tomography."""
+    scan = find_scan(path, angles_needed=False)
+    views, rows, columns = scan.shape
+    degrees = None if scan.angles_rad is None else np.rad2deg(scan.angles_rad)
+    typed = "" if degrees is not None else f" --angles 0:180:{views}"
+    return {
+        "kind": "raw projections",
+        scan.names[0]: f"{views} views of {rows} rows x {columns} columns",
+        "flats, darks": f"{scan.frames[0]}, {scan.frames[1]}",
+        "angles": "not stored" if degrees is None else f"{degrees.min():.5g} .. {degrees.max():.5g} degrees",
+        "reconstruct": f"recon reconstruct {path.name} --items {rows // 2}{typed} --method fbp -o out/",
     }
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import h5py
 
 MAX_ELEMENTS = 1_000_000_000
+RAW = ("fastMRI", "exchange", "raw projections")  # layouts that `recon reconstruct` reads
 MOST_OBJECTS = 2_000
 LAYOUTS = {
     "images": ("images",),
@@ -33,6 +34,7 @@ LAYOUTS = {
     "fastMRI": ("kspace", "reconstruction_rss", "ismrmrd_header"),
     "LoDoPaB": ("data",),
     "exchange": ("exchange",),
+    "raw projections": ("projections", "flat", "dark", "angles_deg"),
     "deepinv": ("x_train", "y_train", "x_test", "y_test"),
 }
 
@@ -171,6 +173,8 @@ def remedy(keys: list[str], wanted: str, best: str, score: dict[str, float]) -> 
         return "the file is not complete: write it anew (recon simulate, recon reconstruct)"
     if score[best] and best in {"images", "recon measurement", "recon result"}:
         return f"this is a file of layout '{best}': use it where one is expected"
+    if score[best] and best in RAW:
+        return f"raw data of layout '{best}' are read by recon reconstruct"
     if score[best]:
         return f"layout '{best}' is not read: copy the pictures into a dataset 'images' (N, H, W[, 3])"
     close = [(key, n[0]) for key in LAYOUTS[wanted] if (n := nearest(key, keys))]
