@@ -3,9 +3,9 @@
     Data Exchange   /exchange/data (angle, row, column), data_white, data_dark, theta
     plain           projections, flat, dark, angles_deg
 
-Flats and darks are stacks (frame, row, column), which are averaged, or single frames. Angles are degrees; where they have
-an attribute `units` that says radians, these. Rows are read only where they are asked for, so a file may be larger
-than the memory.
+Flats and darks are stacks (frame, row, column), which are averaged, or single frames. Angles are degrees; where they
+have an attribute `units` that says radians, these. Rows are read only where they are asked for, so a file may be
+larger than the memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ LAYOUTS = {  # names of projections, flats, darks and angles
     "Data Exchange": ("exchange/data", "exchange/data_white", "exchange/data_dark", "exchange/theta"),
     "plain": ("projections", "flat", "dark", "angles_deg"),
 }
-WHAT = ("projections", "flats, the beam without the object", "darks, the detector without the beam", "angles in degrees")
+WHAT = (
+    "projections", "flats, the beam without the object", "darks, the detector without the beam", "angles in degrees",
+)
 AXES = ("angle", "row", "column")
 DEGREES, RADIANS = ("deg", "degree", "degrees"), ("rad", "radian", "radians")
 CLAIMED = 10**12  # elements of a whole scan; what is read of it is judged by itself

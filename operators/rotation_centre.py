@@ -21,6 +21,7 @@ import numpy as np
 from operators.checks import fault
 
 LEAST_OVERLAP = 0.25  # of two views, as a share of the bins
+ALIKE = 1e-9  # variance relative to that of the whole views, below which nothing is seen
 REACH, EXACT = 3.5, 0.1  # in steps between views: how far from half a turn is near, and how near is at it
 MOST_PAIRS = 3
 
@@ -69,7 +70,7 @@ def rotation_centre(view: np.ndarray, opposite: np.ndarray, beyond_rad: Sequence
 
 
 def _shift(a: np.ndarray, b: np.ndarray) -> float:
-    """s of the least mean square of a(p) - b(p - s) over the bins that both have, to a fraction of a bin."""
+    """s of the least misfit of a(p) and b(p - s), to a fraction of a bin."""
     bins = a.shape[-1]
     most = int((1 - LEAST_OVERLAP) * bins)
     shifts = np.arange(-most, most + 1)
@@ -78,11 +79,14 @@ def _shift(a: np.ndarray, b: np.ndarray) -> float:
     before, at, after = misfits[k - 1 : k + 2]
     curvature = before - 2 * at + after
     if not curvature > 0:
-        raise fault("views", "the same values everywhere", "an object that moves as it turns", "state detector_centre")
+        raise fault("views", "nothing to match them by", "an object that is seen from both sides",
+                    "state detector_centre")
     return float(shifts[k] + 0.5 * (before - after) / curvature)
 
 
 def _misfit(a: np.ndarray, b: np.ndarray, shift: int) -> float:
+    """Mean square of a(p) - b(p - shift) over the variances of both, where both are; 1 where these see air alone."""
     bins = a.shape[-1]
     own, other = a[:, max(0, shift) : bins + min(0, shift)], b[:, max(0, -shift) : bins - max(0, shift)]
-    return float(np.square(own - other).mean())
+    variance = own.var() + other.var()
+    return float(np.square(own - other).mean() / variance) if variance > ALIKE * (a.var() + b.var()) else 1.0
