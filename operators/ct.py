@@ -10,18 +10,22 @@ import numpy as np
 from torch import Tensor
 
 from operators.checks import fault
-from operators.fourier_slice import FourierSliceTransform, cubic, square
+from operators.folded import FoldedTransform, held_whole
+from operators.fourier_slice import FourierSliceTransform, cubic, rays, square
 from operators.geometry import ParallelBeam, parallel_beam
 from operators.parallel import ParallelBeamTransform, even_and_odd
+from operators.rays import RAYS
 from operators.sparse import SparseMatrix
-from operators.strips import StripTransform
-from operators.symmetry import HALF_TURN, MIRROR, Symmetry
+from operators.strips import STRIPS
+from operators.symmetry import HALF_TURN, MIRROR, Symmetry, folding
 
 EXACT_GRAM_SIZE = 3000  # up to the cost of one eigendecomposition of this size (seconds), it beats iterative solves
 PROJECTORS = {  # with the symmetries that they keep to rounding
-    "strip": (StripTransform, (MIRROR, HALF_TURN)),
-    "fourier": (partial(FourierSliceTransform, pixel=square), ()),
-    "cubic": (partial(FourierSliceTransform, pixel=cubic), ()),
+    "ray": (partial(FoldedTransform, weights=RAYS), (MIRROR, HALF_TURN)),
+    "strip": (partial(FoldedTransform, weights=STRIPS), (MIRROR, HALF_TURN)),
+    "fourier-ray": (partial(FourierSliceTransform, model=rays), ()),
+    "fourier": (partial(FourierSliceTransform, model=square), ()),
+    "cubic": (partial(FourierSliceTransform, model=cubic), ()),
 }
 
 
@@ -33,16 +37,21 @@ def ct(
     detector_spacing_mm: float | None = None,
     centre: Sequence[float] | None = None,
     detector_centre: float | None = None,
-    projector: str = "strip",
+    projector: str = "auto",
 ) -> ParallelBeamTransform:
     """Parallel-beam tomography; arguments and refusals but for the last are those of `geometry.parallel_beam`.
 
-    "strip" is exact for square pixels, never negative for images that are not, and the default. "fourier" is the same
-    model but for the pixels' highest frequencies: within 0.01 % on smooth images, with ripples of up to 0.05 % of the
-    largest value beside sharp edges. It holds less memory, and is the faster one at many views, above all where they
-    are not spread evenly about the image's middle. "cubic" differs from it in taking the image as the cubic
-    interpolation of its pixels, which makes projections sharper: closest to those of a continuous object, with ripples
-    of 1 %. Small problems are solved exactly by "strip" up to twice as many data, since its symmetries are exact.
+    "ray" is the most accurate of those whose data are never negative for images that are not: line integrals along
+    the ray to the middle of each bin. "strip" is exact for square pixels seen by bins that take means, whatever the
+    ratio of the two, and smooths more. "fourier-ray" and "fourier" are the same models but for the pixels' highest
+    frequencies: within 0.01 % on smooth images, with ripples beside sharp edges, of up to 1 % and 0.05 % of the largest
+    value. They hold less memory, and are faster at many views, above all where these are not spread evenly about the
+    image's middle. "cubic" differs from "fourier" in taking the image as the cubic interpolation of its pixels; its
+    ripples are of 1 %. Small problems are solved exactly by "ray" and "strip" up to twice as many data, since their
+    symmetries are exact.
+
+    "auto" is "ray", and "fourier-ray" where the matrix of "ray" would take more than 1.5 GiB. The choice depends on the
+    geometry alone.
 
     Args:
         shape: (H, W) of the image.
@@ -52,19 +61,21 @@ def ct(
         detector_spacing_mm: Width of a bin; by default that of a pixel.
         centre: (row, column) of the rotation centre in pixels; by default the geometric centre.
         detector_centre: Bin on which the rotation centre falls; by default the middle.
-        projector: "strip" (`StripTransform`), "fourier" or "cubic" (`FourierSliceTransform`).
+        projector: "auto" ("ray", or "fourier-ray" if its matrix would exceed 1.5 GiB), "ray" or "strip"
+            (`FoldedTransform`), "fourier-ray", "fourier" or "cubic" (`FourierSliceTransform`).
 
     Returns:
-        The operator, from (..., H, W) to (..., angles, detectors).
+        The operator, from (..., H, W) to (..., angles, detectors); its `spec` names the projector chosen.
 
     Raises:
         ValueError: As `geometry.parallel_beam`; or the projector is unknown.
     """
-    if projector not in PROJECTORS:
-        raise fault("projector", repr(projector), " or ".join(map(repr, PROJECTORS)), "choose one of these")
+    if projector not in ("auto", *PROJECTORS):
+        raise fault("projector", repr(projector), " or ".join(map(repr, ("auto", *PROJECTORS))), "choose one of these")
     geometry = parallel_beam(
         shape, angles, detectors, spacing_mm, detector_spacing_mm, centre, detector_centre
     )
+    projector = _automatic(geometry) if projector == "auto" else projector
     build, symmetries = PROJECTORS[projector]
     operator = build(geometry, _exact_bases(geometry, symmetries))
     operator.spec = {
@@ -77,6 +88,11 @@ def ct(
         },
     }
     return operator
+
+
+def _automatic(geometry: ParallelBeam) -> str:
+    """The projector that "auto" takes: rays, which are never negative, as long as their matrix is held whole."""
+    return "ray" if held_whole(folding(geometry).geometry, RAYS) else "fourier-ray"
 
 
 def _exact_bases(geometry: ParallelBeam, symmetries: Sequence[Symmetry]) -> list[SparseMatrix]:

@@ -8,33 +8,18 @@ import numpy as np
 import scipy.sparse
 from torch import Tensor
 
+from operators.checks import fault
 from operators.fan_geometry import FanBeam, fan_beam
-from operators.fan_strips import fan_strip_matrix
+from operators.fan_strips import FAN_STRIPS
+from operators.folded import FoldedTransform
+from operators.rays import RAYS
 from operators.sparse import SparseMatrix
-from operators.strips import StripTransform
 from operators.symmetry import HALF_TURN, IDENTITY, Folding, folding
 
 EXACT_GRAM_SIZE = 3000  # up to this many data, one eigendecomposition (seconds) beats iterative solves
 QUARTER_TURNS = [(turns, False) for turns in range(4)]
-
-
-class FanBeamTransform(StripTransform):
-    """y[a, k] = mean over the rays of bin k at angle a of the line integral of x [value mm].
-
-    As for a parallel beam, a sparse matrix with its transpose, of 16 bytes for each of about 2.3 H W angles entries
-    where bins are as wide as a pixel's shadow; a quarter of that where views repeat each other by quarter turns about
-    the middle of a square image, as four times any number over a full turn do. Up to 3000 data the weights are
-    float64, and solves exact; above, the weights are float32 and solves iterative.
-
-    Args:
-        geometry: Where the rays run.
-    """
-
-    def __init__(self, geometry: FanBeam) -> None:
-        size = geometry.angles_rad.size * geometry.detectors
-        exact = size <= EXACT_GRAM_SIZE
-        unit_data = SparseMatrix(scipy.sparse.identity(size, format="csr"), (size,), (size,)) if exact else None
-        super().__init__(geometry, [unit_data] if exact else [], turned_views(geometry), fan_strip_matrix)
+PROJECTORS = {"ray": RAYS, "strip": FAN_STRIPS}
+AUTOMATIC = "ray"  # nothing else is as accurate, and nothing is faster
 
 
 def turned_views(geometry: FanBeam) -> Folding:
@@ -56,8 +41,13 @@ def ct_fan(
     detector_spacing_mm: float | None = None,
     centre: Sequence[float] | None = None,
     detector_centre: float | None = None,
-) -> FanBeamTransform:
-    """Fan-beam tomography; arguments and refusals are those of `fan_geometry.fan_beam`.
+    projector: str = "auto",
+) -> FoldedTransform:
+    """Fan-beam tomography; arguments and refusals but for the last are those of `fan_geometry.fan_beam`.
+
+    Both projectors are sparse matrices without negative entries, and hold quarter turns of the scan once: four times
+    any number of views over a full turn about the middle of a square image. Up to 3000 data the weights are float64,
+    and solves exact; above, the weights are float32 and solves iterative.
 
     Args:
         shape: (H, W) of the image.
@@ -70,15 +60,23 @@ def ct_fan(
         detector_spacing_mm: Width of a bin on the detector; by default that of a pixel's shadow.
         centre: (row, column) of the rotation centre in pixels; by default the geometric centre.
         detector_centre: Bin on which the central ray falls; by default the middle.
+        projector: "auto" ("ray"), "ray" (`operators.rays`, the most accurate), "strip" (`operators.fan_strips`, means
+            over bins of square pixels).
 
     Returns:
-        The operator, from (..., H, W) to (..., angles, detectors).
+        The operator, from (..., H, W) to (..., angles, detectors); its `spec` names the projector chosen.
+
+    Raises:
+        ValueError: As `fan_geometry.fan_beam`; or the projector is unknown.
     """
+    if projector not in ("auto", *PROJECTORS):
+        raise fault("projector", repr(projector), " or ".join(map(repr, ("auto", *PROJECTORS))), "choose one of these")
     geometry = fan_beam(
         shape, angles, source_mm, detector_mm, detector, detectors, spacing_mm, detector_spacing_mm, centre,
         detector_centre,
     )
-    operator = FanBeamTransform(geometry)
+    projector = AUTOMATIC if projector == "auto" else projector
+    operator = FoldedTransform(geometry, _unit_data(geometry), PROJECTORS[projector], turned_views(geometry))
     operator.spec = {
         "name": "ct_fan",
         "parameters": {
@@ -86,6 +84,14 @@ def ct_fan(
             "detector_mm": geometry.detector_mm, "detector": geometry.detector, "detectors": geometry.detectors,
             "spacing_mm": geometry.spacing_mm, "detector_spacing_mm": geometry.detector_spacing_mm,
             "centre": list(geometry.centre), "detector_centre": geometry.detector_centre,
+            "projector": projector,
         },
     }
     return operator
+
+
+def _unit_data(geometry: FanBeam) -> list[SparseMatrix]:
+    """The data as they are, in which A A^H is diagonalised, where they are few."""
+    size = geometry.angles_rad.size * geometry.detectors
+    few = size <= EXACT_GRAM_SIZE
+    return [SparseMatrix(scipy.sparse.identity(size, format="csr"), (size,), (size,))] if few else []

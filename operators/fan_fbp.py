@@ -12,11 +12,13 @@ Reference: Kak and Slaney, "Principles of Computerized Tomographic Imaging", 198
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from operators.backprojection import backprojected
 from operators.fan_geometry import FanBeam
 from operators.filters import angular_weights, ramp_filtered, scanned_arc, sine_ramp_filtered
 
@@ -37,7 +39,7 @@ def fan_backprojection(geometry: FanBeam, y: Tensor, window: str) -> Tensor:
         filtered = ramp_filtered(weighted, spacing, window)
     else:
         filtered = sine_ramp_filtered(weighted, geometry.detector_spacing_mm / geometry.detector_mm, window)
-    return _backprojected(geometry, filtered, geometry.detector_centre + left)
+    return backprojected(geometry, filtered, partial(_shadows, geometry, left))
 
 
 def ray_shares(geometry: FanBeam) -> np.ndarray:
@@ -90,39 +92,17 @@ def _smooth(share: np.ndarray) -> np.ndarray:
     return np.sin(share.clip(0.0, 1.0) * (math.pi / 2)) ** 2
 
 
-def _backprojected(geometry: FanBeam, q: Tensor, centre: float) -> Tensor:
-    """Sum over the views of the mean of q over each pixel's shadow, times the weight of its distance.
-
-    The mean is over a bin at least, which is linear interpolation.
-
-    Args:
-        geometry: But for its detector.
-        q: (..., angles, bins), zero outside.
-        centre: Bin of q on which the central ray falls.
-    """
-    lead, (views, bins) = q.shape[:-2], q.shape[-2:]
-    sums = torch.nn.functional.pad(q.reshape(-1, views, bins).cumsum(-1), (1, 0))  # up to the edges of bins
-    image = q.new_zeros(sums.shape[0], math.prod(geometry.shape))
-    x, y = (torch.from_numpy(part.ravel()).to(q.device) for part in np.meshgrid(geometry.x_mm, geometry.y_mm))
+def _shadows(
+    geometry: FanBeam, left: int, x: np.ndarray, y: np.ndarray, angles: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Middle and half width in bins, `left` of which were added before the first, and the distance's weight."""
+    cosines, sines = np.cos(angles), np.sin(angles)
+    along, across = geometry.source_mm - x * sines + y * cosines, x * cosines + y * sines
     bins_per_rad = geometry.detector_mm / geometry.detector_spacing_mm
-    for view, angle in enumerate(geometry.angles_rad.tolist()):
-        along = geometry.source_mm - x * math.sin(angle) + y * math.cos(angle)
-        across = x * math.cos(angle) + y * math.sin(angle)
-        if geometry.detector == "flat":
-            place, weight, distance = across / along, (geometry.source_mm / along) ** 2, along
-        else:
-            distance = torch.hypot(along, across)
-            place, weight = torch.atan2(across, along), geometry.source_mm / distance**2
-        middle = place * bins_per_rad + (centre + 0.5)  # counted from the edge of bin 0
-        half = (0.5 * geometry.spacing_mm * bins_per_rad / distance).clamp(min=0.5)
-        total = _at(sums[:, view], middle + half) - _at(sums[:, view], middle - half)
-        image += total * (weight / (2 * half)).to(q)
-    return image.reshape(*lead, *geometry.shape)
-
-
-def _at(sums: Tensor, places: Tensor) -> Tensor:
-    """sums (batch, n) at places (points,) between them, linearly, constant outside, (batch, points)."""
-    places = places.clamp(0, sums.shape[-1] - 1)
-    before = places.long().clamp(max=sums.shape[-1] - 2)
-    share = (places - before).to(sums)
-    return sums[:, before] * (1 - share) + sums[:, before + 1] * share
+    if geometry.detector == "flat":
+        place, weight, distance = across / along, (geometry.source_mm / along) ** 2, along
+    else:
+        distance = np.hypot(along, across)
+        place, weight = np.arctan2(across, along), geometry.source_mm / distance**2
+    half = 0.5 * geometry.spacing_mm * bins_per_rad / distance
+    return place * bins_per_rad + (geometry.detector_centre + left), half, weight

@@ -20,9 +20,10 @@ import numpy as np
 from torch import Tensor
 
 from operators.checks import fault, finite_float, image_shape, positive_int
-from operators.geometry import Beam, checked_angles, checked_centre, checked_detector_centre, covering
+from operators.geometry import Beam, checked_angles, checked_centre, checked_detector_centre, covering, whole_bins
 
 DETECTORS = ("flat", "curved")
+EDGE = math.pi / 2 - 1e-6  # of what a flat detector sees
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,11 @@ class FanBeam(Beam):
     detector_mm: float
     detector: str
 
+    @property
+    def pixel_bins(self) -> float:
+        """The side of a pixel at the rotation centre in bins."""
+        return self.spacing_mm * self.detector_mm / (self.source_mm * self.detector_spacing_mm)
+
     def fan_angles(self, bins: np.ndarray) -> np.ndarray:
         """gamma [rad] of the rays that fall on places of the detector, given in bins."""
         arc = (np.asarray(bins) - self.detector_centre) * (self.detector_spacing_mm / self.detector_mm)
@@ -56,6 +62,33 @@ class FanBeam(Beam):
         along, across = self.from_source(x_mm, y_mm, angle_rad)
         arc = across / along if self.detector == "flat" else np.arctan2(across, along)
         return arc * (self.detector_mm / self.detector_spacing_mm) + self.detector_centre
+
+    def rays(self, angle_rad: float) -> tuple[np.ndarray, np.ndarray]:
+        """As of the parallel rays along the same lines: angle [rad] and offset [mm] of each bin's, (detectors,)."""
+        gammas = self.fan_angles(np.arange(self.detectors))
+        return angle_rad - gammas, self.source_mm * np.sin(gammas)
+
+    def bin_widths(self, x_mm: np.ndarray, y_mm: np.ndarray, angle_rad: float, bins: np.ndarray) -> np.ndarray:
+        """How wide bins are at points, across their rays [mm]."""
+        widest = self.widest_bins(x_mm, y_mm, angle_rad)
+        return widest * np.cos(self.fan_angles(bins)) ** 2 if self.detector == "flat" else widest
+
+    def widest_bins(self, x_mm: np.ndarray, y_mm: np.ndarray, angle_rad: float) -> np.ndarray:
+        """The most that any bin may be as wide at points [mm]."""
+        distance = np.hypot(*self.from_source(x_mm, y_mm, angle_rad))
+        return distance * (self.detector_spacing_mm / self.detector_mm)
+
+    def bins_within(
+        self, x_mm: np.ndarray, y_mm: np.ndarray, angle_rad: float, reach_mm: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The first and the last bin whose rays pass points within a distance; the last before the first if none do."""
+        along, across = self.from_source(x_mm, y_mm, angle_rad)
+        gammas, reach = np.arctan2(across, along), np.arcsin(np.minimum(reach_mm / np.hypot(along, across), 1.0))
+        ends = np.stack([gammas - reach, gammas + reach])
+        if self.detector == "flat":
+            ends = np.tan(ends.clip(-EDGE, EDGE))
+        low, high = ends * (self.detector_mm / self.detector_spacing_mm) + self.detector_centre
+        return whole_bins(low, high, self.detectors)
 
 
 def fan_beam(

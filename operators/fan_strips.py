@@ -12,31 +12,22 @@ Reference: Lo, "Strip and line path integrals with a square pixel matrix", 1988,
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse
 
-from operators.checks import fault
 from operators.fan_geometry import FanBeam
+from operators.folded import Weights
+from operators.strips import per_pixel
 
 
-def fan_strip_matrix(geometry: FanBeam, dtype: type = np.float32) -> scipy.sparse.csr_matrix:
-    """Rows (angle, bin), columns (row, column) of the pixels; int32 indices, values of `dtype`.
-
-    Raises:
-        ValueError: more than 2^31 - 1 entries (16 bytes each, with those of the adjoint).
-    """
-    bins, pixels = geometry.detectors, math.prod(geometry.shape)
-    side = geometry.spacing_mm * geometry.detector_mm / (geometry.source_mm * geometry.detector_spacing_mm)
-    entries = pixels * geometry.angles_rad.size * (1.0 + 4.0 / math.pi * side)
-    if entries > 2**31 - 1:
-        raise fault("ct_fan", f"a matrix of about {entries:.1e} entries ({entries * 16 / 2**30:.0f} GiB)",
-                    "at most 2.1e9 entries", "take fewer angles, larger pixels or fewer of them")
-    views = []
-    for angle in geometry.angles_rad:
-        rows, columns, weights = _view(geometry, float(angle))
-        views.append(scipy.sparse.csr_matrix((weights.astype(dtype), (rows, columns)), shape=(bins, pixels)))
-    return scipy.sparse.vstack(views, format="csr")
+def fan_strip_rows(geometry: FanBeam, dtype: type = np.float32) -> Iterator[scipy.sparse.csr_matrix]:
+    """View by view, rows (bin), columns (row, column) of the pixels; int32 indices, values of `dtype`."""
+    for angle in geometry.angles_rad.tolist():
+        rows, columns, weights = _view(geometry, angle)
+        shape = geometry.detectors, math.prod(geometry.shape)
+        yield scipy.sparse.csr_matrix((weights.astype(dtype), (rows, columns)), shape=shape)
 
 
 def _view(geometry: FanBeam, angle: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -95,3 +86,6 @@ class _EdgeRays:
         reach -= slope * slope * self.curvature[edge]
         reach *= self.level[edge]
         return 0.5 + np.copysign(reach, u)
+
+
+FAN_STRIPS = Weights(fan_strip_rows, per_pixel)

@@ -7,9 +7,13 @@ Reference: Kak and Slaney, "Principles of Computerized Tomographic Imaging", 198
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from operators.backprojection import backprojected
 from operators.checks import fault, trailing_axes
 from operators.fan_fbp import fan_backprojection
 from operators.fan_geometry import FanBeam
@@ -43,5 +47,12 @@ def fbp(A: LinearOperator, y: Tensor, window: str = "ramp") -> Tensor:
         return fan_backprojection(geometry, y, window)
     weights = torch.from_numpy(angular_weights(geometry.angles_rad)).to(y)[:, None]
     filtered = ramp_filtered(y, geometry.detector_spacing_mm, window)
-    # The weights of a pixel in one view sum to spacing^2 / detector spacing; without it A^H interpolates.
-    return A.adjoint(filtered * weights) * (geometry.detector_spacing_mm / geometry.spacing_mm**2)
+    return backprojected(geometry, filtered * weights, partial(_shadows, geometry))
+
+
+def _shadows(
+    geometry: ParallelBeam, x: np.ndarray, y: np.ndarray, angles: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Middle and half width of the pixels' shadows in bins, and their weight, which is one."""
+    half = 0.5 * geometry.spacing_mm / geometry.detector_spacing_mm
+    return geometry.bins_of(x, y, angles), np.float64(half), np.float64(1.0)

@@ -27,6 +27,7 @@ from torch.nn.functional import pad
 
 from operators.geometry import ParallelBeam
 from operators.parallel import ParallelBeamTransform
+from operators.rays import SHARPER
 from operators.sparse import SparseMatrix
 
 WIDTH = 6  # of the kernel in grid points, even
@@ -44,11 +45,12 @@ class FourierSliceTransform(ParallelBeamTransform):
     Args:
         geometry: Where the rays run.
         bases: As for `ParallelBeamTransform`; where there are any, the weights are float64, else float32.
-        pixel: The spectrum of what a pixel stands for along one axis, at cycles per pixel: `square` or `cubic`.
+        model: `square`, `cubic` or `rays`: the spectrum of what a bin sees of a pixel, (angles, frequencies), at cycles
+            per pixel along both axes (2, angles, frequencies) and cycles per bin (frequencies,).
     """
 
     def __init__(
-        self, geometry: ParallelBeam, bases: list[SparseMatrix], pixel: Callable[[np.ndarray], np.ndarray]
+        self, geometry: ParallelBeam, bases: list[SparseMatrix], model: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> None:
         super().__init__(geometry, bases)
         self.grid = tuple(_even_fast(math.ceil(OVERSAMPLING * n) + WIDTH) for n in geometry.shape)
@@ -63,7 +65,9 @@ class FourierSliceTransform(ParallelBeamTransform):
                     for n, g in zip(geometry.shape, self.grid, strict=True)]
         constants = {
             "weights": 1.0 / np.outer(*profiles),
-            "gains": _gains(geometry, frequencies, cycles, self.period, pixel(cycles).prod(axis=0)),
+            "gains": _gains(
+                geometry, frequencies, cycles, self.period, model(cycles, frequencies * geometry.detector_spacing_mm)
+            ),
             # The grid holds the columns of positive frequency; the others are their conjugates.
             "conjugated": np.where(cycles[1] - np.floor(cycles[1]) > 0.5, -1.0, 1.0),
         }
@@ -129,13 +133,20 @@ def _period(geometry: ParallelBeam) -> int:
     return _even_fast(max(math.ceil((reach + seen) / geometry.detector_spacing_mm), geometry.detectors))
 
 
-def square(cycles: np.ndarray) -> np.ndarray:
-    """The transform of a box one pixel wide: the image is constant on each pixel."""
-    return np.sinc(cycles)
+def square(cycles: np.ndarray, of_bins: np.ndarray) -> np.ndarray:
+    """Strips: the image is constant on each pixel, and bins take means."""
+    return np.sinc(cycles).prod(axis=0) * np.sinc(of_bins)
 
 
-def cubic(cycles: np.ndarray) -> np.ndarray:
-    """The transform of Keys' kernel: the image is the cubic convolution (a = -1/2) of the values at pixel centres.
+def rays(cycles: np.ndarray, of_bins: np.ndarray) -> np.ndarray:
+    """The two boxes of `operators.rays`."""
+    wide, narrow = np.abs(cycles).max(axis=0), np.abs(cycles).min(axis=0)
+    other = np.sqrt(np.maximum(of_bins**2 - SHARPER * wide * narrow, 0.0))
+    return np.sinc(wide) * np.sinc(np.maximum(narrow, other))
+
+
+def cubic(cycles: np.ndarray, of_bins: np.ndarray) -> np.ndarray:
+    """Strips, the image being the cubic convolution (a = -1/2) of the values at pixel centres: by Keys' kernel.
 
     From the second derivative of the kernel, which is made of straight lines; as a series where that cancels.
     """
@@ -143,11 +154,11 @@ def cubic(cycles: np.ndarray) -> np.ndarray:
     f = np.where(near, 1.0, cycles)
     s1, s2 = np.sinc(f), np.sinc(2 * f)
     exact = (3 * (s1**2 - s2) - (3 * s2**2 - 2 * s2 - np.sinc(4 * f))) / (math.pi * f) ** 2
-    return np.where(near, 1.0 - (math.pi * cycles) ** 4 / 5, exact)
+    return np.where(near, 1.0 - (math.pi * cycles) ** 4 / 5, exact).prod(axis=0) * np.sinc(of_bins)
 
 
 def _gains(
-    geometry: ParallelBeam, frequencies: np.ndarray, cycles: np.ndarray, period: int, pixels: np.ndarray
+    geometry: ParallelBeam, frequencies: np.ndarray, cycles: np.ndarray, period: int, seen: np.ndarray
 ) -> np.ndarray:
     """What pixels, bins and their positions do to each point of the lines, (angles, frequencies, 2).
 
@@ -156,14 +167,13 @@ def _gains(
         frequencies: Along the detector, cycles per mm.
         cycles: The same points in the image's plane, per pixel, (2, angles, frequencies).
         period: Of the views, in bins.
-        pixels: The spectrum of a pixel at these points.
+        seen: The spectrum of what a bin sees of a pixel at these points.
     """
-    bins = np.sinc(frequencies * geometry.detector_spacing_mm)
     # From the rotation centre to the pixel that the grid has at its origin.
     away = [n // 2 - c for n, c in zip(geometry.shape, geometry.centre, strict=True)]
     turns = frequencies * geometry.offsets_mm[0] - np.tensordot(away, cycles, 1)
     scale = geometry.spacing_mm**2 / (period * geometry.detector_spacing_mm)
-    gains = scale * pixels * bins * np.exp(2j * math.pi * turns)
+    gains = scale * seen * np.exp(2j * math.pi * turns)
     return np.stack([gains.real, gains.imag], axis=-1)
 
 

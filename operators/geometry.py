@@ -74,10 +74,34 @@ class Beam:
 class ParallelBeam(Beam):
     """Where the rays of a parallel-beam scan run; `parallel_beam` builds and checks it."""
 
-    def bins_of(self, x_mm: np.ndarray, y_mm: np.ndarray, angle_rad: float) -> np.ndarray:
+    @property
+    def pixel_bins(self) -> float:
+        """The side of a pixel in bins."""
+        return self.spacing_mm / self.detector_spacing_mm
+
+    def bins_of(self, x_mm: np.ndarray, y_mm: np.ndarray, angle_rad: float | np.ndarray) -> np.ndarray:
         """Where points fall on the detector in the view of an angle, in bins."""
-        across = x_mm * math.cos(angle_rad) + y_mm * math.sin(angle_rad)
+        across = x_mm * np.cos(angle_rad) + y_mm * np.sin(angle_rad)
         return across / self.detector_spacing_mm + self.detector_centre
+
+    def rays(self, angle_rad: float) -> tuple[np.ndarray, np.ndarray]:
+        """Angle [rad] and offset [mm] of the ray to the middle of each bin in the view of an angle, (detectors,)."""
+        return np.full(self.detectors, angle_rad), self.offsets_mm
+
+    def bin_widths(self, x_mm: np.ndarray, y_mm: np.ndarray, angle_rad: float, bins: np.ndarray) -> np.ndarray:
+        """How wide bins are at points, across their rays [mm]."""
+        return np.full(np.shape(bins), self.detector_spacing_mm)
+
+    def widest_bins(self, x_mm: np.ndarray, y_mm: np.ndarray, angle_rad: float) -> np.ndarray:
+        """The most that any bin may be as wide at points [mm]."""
+        return np.full(np.shape(x_mm), self.detector_spacing_mm)
+
+    def bins_within(
+        self, x_mm: np.ndarray, y_mm: np.ndarray, angle_rad: float, reach_mm: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The first and the last bin whose rays pass points within a distance; the last before the first if none do."""
+        middle, reach = self.bins_of(x_mm, y_mm, angle_rad), reach_mm / self.detector_spacing_mm
+        return whole_bins(middle - reach, middle + reach, self.detectors)
 
 
 def parallel_beam(
@@ -129,6 +153,12 @@ def field_of_view(geometry: Beam) -> np.ndarray:
         bins = geometry.bins_of(x, y, float(angle))
         seen &= (bins > -0.5 - 1e-6) & (bins < geometry.detectors - 0.5 + 1e-6)
     return seen[:-1, :-1] & seen[:-1, 1:] & seen[1:, :-1] & seen[1:, 1:]
+
+
+def whole_bins(low: np.ndarray, high: np.ndarray, detectors: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last bin of a detector between two places, int32."""
+    first, last = np.ceil(low).clip(0, detectors), np.floor(high).clip(-1, detectors - 1)
+    return first.astype(np.int32), last.astype(np.int32)
 
 
 def covering(bins: float, shape: tuple[int, int]) -> int:

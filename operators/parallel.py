@@ -48,6 +48,12 @@ class ParallelBeamTransform(LinearOperator):
         flat = Matched.apply(y.reshape(-1, *self.out_shape), self._backproject, self._project)
         return flat.reshape(y.shape[:-2] + self.in_shape)
 
+    def extra_repr(self) -> str:
+        """Shapes, the projector, and what its set-up holds."""
+        name = self.spec["parameters"]["projector"] if self.spec else type(self).__name__
+        held = sum(buffer.numel() * buffer.element_size() for buffer in self.matrix.buffers())
+        return f"{super().extra_repr()}, {name}, {self.matrix.entries:.1e} weights in {held / 2**30:.2f} GiB"
+
     @abstractmethod
     def _project(self, x: Tensor) -> Tensor:
         """A x for x (N, H, W), without autograd."""

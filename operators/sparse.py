@@ -35,17 +35,12 @@ class SparseMatrix(LinearOperator):
 
     def __init__(self, matrix: scipy.sparse.csr_matrix, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
         super().__init__(in_shape, out_shape)
-        if not matrix.nnz:
-            raise ValueError(
-                f"got a matrix of {matrix.shape[0]} x {matrix.shape[1]} zeros; expected data that see the image; "
-                "check the geometry: centres, offsets and detectors"
-            )
+        seen(matrix.nnz, matrix.shape)
         for name, half in (("forward", matrix.tocsr()), ("adjoint", matrix.T.tocsr())):
             self.register_buffer(f"{name}_rows", torch.from_numpy(half.indptr.astype(np.int32, copy=False)), False)
             columns = half.indices.astype(np.int32, copy=False)
             self.register_buffer(f"{name}_columns", torch.from_numpy(columns), False)
             self.register_buffer(f"{name}_values", torch.from_numpy(half.data), False)
-        self._matrices: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     def _forward(self, x: Tensor) -> Tensor:
         flat = Matched.apply(x.reshape(-1, math.prod(self.in_shape)), self._project, self._backproject)
@@ -69,27 +64,50 @@ class SparseMatrix(LinearOperator):
         """M^T y for y (out_size, samples), without autograd."""
         return self._product("adjoint", y)
 
-    def _product(self, name: str, x: Tensor) -> Tensor:
-        parts = [self.constant(f"{name}_{part}", x) for part in ("rows", "columns", "values")]
-        if x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] >= ROW_SUMS_FROM:
-            rows, columns, values = parts
-            return embedding_bag(
-                columns, x.contiguous(), rows, mode="sum", per_sample_weights=values, include_last_offset=True
-            )
-        return self._matrix(name, x, parts) @ x
+    @property
+    def entries(self) -> int:
+        """How many weights are held, not counting those of the transpose."""
+        return self.forward_values.numel()
 
-    def _matrix(self, name: str, like: Tensor, parts: list[Tensor]) -> Tensor:
-        key = (name, like.dtype, like.device)
-        held = self._matrices.get(key)
-        if held is None or held[0] is not parts[-1]:
-            sizes = (math.prod(self.out_shape), math.prod(self.in_shape))
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-                matrix = torch.sparse_csr_tensor(
-                    *parts, size=sizes if name == "forward" else sizes[::-1], check_invariants=False
-                )
-            held = self._matrices[key] = (parts[-1], matrix)
-        return held[1]
+    def _product(self, name: str, x: Tensor) -> Tensor:
+        sizes = (math.prod(self.out_shape), math.prod(self.in_shape))
+        parts = (self.constant(f"{name}_{part}", x) for part in ("rows", "columns", "values"))
+        return product(*parts, sizes if name == "forward" else sizes[::-1], x)
+
+
+def product(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int], x: Tensor) -> Tensor:
+    """M x of a compressed-row matrix of that size and dense columns (in_size, samples), without autograd."""
+    if x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] >= ROW_SUMS_FROM:
+        return embedding_bag(
+            columns, x.contiguous(), rows, mode="sum", per_sample_weights=values, include_last_offset=True
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(rows, columns, values, size=size, check_invariants=False) @ x
+
+
+def seen(entries: int, shape: tuple[int, int]) -> None:
+    """Refuses a matrix without entries."""
+    if not entries:
+        raise ValueError(
+            f"got a matrix of {shape[0]} x {shape[1]} zeros; expected data that see the image; "
+            "check the geometry: centres, offsets and detectors"
+        )
+
+
+def stacked(parts: list[scipy.sparse.csr_matrix]) -> scipy.sparse.csr_matrix:
+    """The parts below each other, each let go of the list as soon as it is copied: beside the result, none are held."""
+    entries, columns, dtype = sum(part.nnz for part in parts), parts[0].shape[1], parts[0].dtype
+    starts, indices, values = [np.zeros(1, np.int64)], np.empty(entries, np.int32), np.empty(entries, dtype)
+    parts.reverse()
+    at = 0
+    while parts:
+        part = parts.pop()
+        indices[at : at + part.nnz], values[at : at + part.nnz] = part.indices, part.data
+        starts.append(at + part.indptr[1:].astype(np.int64))
+        at += part.nnz
+    rows = np.concatenate(starts).astype(np.int32)
+    return scipy.sparse.csr_matrix((values, indices, rows), shape=(rows.size - 1, columns), copy=False)
 
 
 class Matched(torch.autograd.Function):

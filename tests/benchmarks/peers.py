@@ -10,27 +10,36 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from operators.fan_geometry import fan_beam
 from operators.geometry import parallel_beam
 
 LIBRARIES: list[torch.library.Library] = []  # a library that is let go takes its names with it
 Pair = tuple[Callable[[], object], Callable[[], object]]
 
 
-def astra_projector(kind: str, parameters: dict, x: np.ndarray | None = None) -> Pair | None:
-    """Forward and adjoint of one image on ASTRA's CPU projector "linear" or "strip", or None.
+def astra_projector(kind: str, operator: str, parameters: dict) -> Pair | None:
+    """Forward and adjoint of one random image on a projector of ASTRA for the CPU, or None.
 
-    Its detector is centred whatever ours is, which costs as much. Without `x` the image is random.
+    Its detector is centred whatever ours is, which costs as much.
+
+    Args:
+        kind: ASTRA's name: "linear", "strip", ... of parallel beams, "line_fanflat", ... of fan beams.
+        operator: "ct", or "ct_fan" with a flat detector.
+        parameters: Of that operator.
     """
     if importlib.util.find_spec("astra") is None:
         return None
     import astra
 
-    g = parallel_beam(**parameters)
-    height, width = g.shape
-    rows = astra.create_vol_geom(height, width)
-    views = astra.create_proj_geom("parallel", g.detector_spacing_mm / g.spacing_mm, g.detectors, g.angles_rad)
-    projector = astra.OpTomo(astra.create_projector(kind, views, rows))
-    volume = np.random.default_rng(0).random(g.shape, dtype=np.float32) if x is None else x.astype(np.float32)
+    g = {"ct": parallel_beam, "ct_fan": fan_beam}[operator](**parameters)
+    bins = g.detector_spacing_mm / g.spacing_mm, g.detectors, g.angles_rad
+    if operator == "ct":
+        views = astra.create_proj_geom("parallel", *bins)
+    else:
+        source, behind = g.source_mm / g.spacing_mm, (g.detector_mm - g.source_mm) / g.spacing_mm
+        views = astra.create_proj_geom("fanflat", *bins, source, behind)
+    projector = astra.OpTomo(astra.create_projector(kind, views, astra.create_vol_geom(*g.shape)))
+    volume = np.random.default_rng(0).random(g.shape, dtype=np.float32)
     data = projector.FP(volume)
     return lambda: projector.FP(volume), lambda: projector.BP(data)
 

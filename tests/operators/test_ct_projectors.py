@@ -13,7 +13,9 @@ from ellipses import SHEPP_LOGAN, image, relative_error, sinogram
 from operators import OPERATORS, dense_matrix, dot_test, fbp
 from operators.geometry import parallel_beam
 from operators.parallel import even_and_odd
-from operators.strips import StripTransform, strip_matrix
+from operators.rays import ray_rows
+from operators.sparse import stacked
+from operators.strips import strip_rows
 from operators.symmetry import HALF_TURN, MIRROR, folding
 
 ct = OPERATORS["ct"]
@@ -28,7 +30,8 @@ SCANS = {
     "narrow bins": dict(shape=(6, 6), angles=4, spacing_mm=2.0, detector_spacing_mm=0.6),
     "a row": dict(shape=(1, 6), angles=2),
 }
-PROJECTORS = ["strip", "fourier", "cubic"]
+PROJECTORS = ["ray", "strip", "fourier-ray", "fourier", "cubic"]
+ROWS = {"ray": ray_rows, "strip": strip_rows}
 
 
 @pytest.fixture(params=SCANS)
@@ -79,22 +82,42 @@ def test_solves_of_the_fourier_slice_projectors(scan, projector):
     torch.testing.assert_close((dense_matrix(U) * s) @ dense_matrix(Vh), M, atol=3e-7 * float(s.max()), rtol=0)
 
 
-def test_a_file_from_before_there_was_a_choice_means_strips():
-    A = ct(shape=(8, 8), angles=5)
-    old = {name: value for name, value in A.spec["parameters"].items() if name != "projector"}
-    assert type(ct(**old)) is StripTransform and A.spec["parameters"]["projector"] == "strip"
+def plain_matrix(geometry, projector):
+    """Of all views, without symmetries."""
+    return torch.from_numpy(stacked(list(ROWS[projector](geometry, np.float64))).toarray())
+
+
+@pytest.mark.parametrize("name, scan", [
+    ("ct", dict(shape=(16, 16), angles=9)),
+    ("ct_fan", dict(shape=(12, 12), angles=7, source_mm=40.0, detector_mm=60.0)),
+])
+@pytest.mark.parametrize("budget, chosen", [(None, "ray"), (0, {"ct": "fourier-ray", "ct_fan": "ray"})])
+def test_the_automatic_choice_is_stated_and_stored(monkeypatch, name, scan, budget, chosen):
+    """By the geometry alone: what is rebuilt of the stored parameters is what was chosen, whatever the budget then."""
+    chosen = chosen if isinstance(chosen, str) else chosen[name]
+    with monkeypatch.context() as patched:
+        if budget is not None:
+            patched.setattr("operators.folded.BUDGET", budget)
+        A = OPERATORS[name](**scan)
+    assert A.spec["parameters"]["projector"] == chosen and f", {chosen}, " in repr(A)
+    again = OPERATORS[name](**A.spec["parameters"])
+    x = torch.rand(2, *A.in_shape, dtype=torch.float64)
+    assert again.spec["parameters"]["projector"] == chosen
+    torch.testing.assert_close(again(x), A(x), rtol=1e-4, atol=1e-4)
 
 
 def test_an_unknown_projector_is_refused():
-    with pytest.raises(ValueError, match="projector: got 'joseph'; expected 'strip' or 'fourier' or 'cubic'"):
+    with pytest.raises(ValueError, match="projector: got 'joseph'; expected 'auto' or 'ray' or 'strip' or 'fourier-r"):
         ct(shape=(8, 8), angles=5, projector="joseph")
+    with pytest.raises(ValueError, match="projector: got 'fourier'; expected 'auto' or 'ray' or 'strip'; choose"):
+        OPERATORS["ct_fan"](shape=(8, 8), angles=5, source_mm=20.0, detector_mm=30.0, projector="fourier")
 
 
-def test_symmetries_change_nothing(scan):
+@pytest.mark.parametrize("projector", ROWS)
+def test_symmetries_change_nothing(scan, projector):
     """The matrix of all views, entry by entry."""
-    A = ct(**scan)
-    plain = torch.from_numpy(strip_matrix(A.geometry, np.float64).toarray())
-    torch.testing.assert_close(dense_matrix(A), plain, atol=1e-12, rtol=0)
+    A = ct(**scan, projector=projector)
+    torch.testing.assert_close(dense_matrix(A), plain_matrix(A.geometry, projector), atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("scan, views, images", [
@@ -113,14 +136,15 @@ def test_how_many_views_the_matrix_holds(scan, views, images):
     assert len(slots) == len(fold.angle), "no two views are one"
 
 
+@pytest.mark.parametrize("projector", ROWS)
 @pytest.mark.parametrize("scan, parts", [("even", 4), ("odd", 4), ("off centre", 1), ("uneven angles", 2)])
-def test_data_split_into_parts_that_the_gram_matrix_does_not_mix(scan, parts):
+def test_data_split_into_parts_that_the_gram_matrix_does_not_mix(scan, parts, projector):
     geometry = parallel_beam(**SCANS[scan])
     bases = [dense_matrix(basis) for basis in even_and_odd(geometry, (MIRROR, HALF_TURN))]
     assert len(bases) == parts
     Q = torch.cat(bases)
     torch.testing.assert_close(Q @ Q.T, torch.eye(len(Q), dtype=Q.dtype), atol=1e-14, rtol=0)
-    M = torch.from_numpy(strip_matrix(geometry, np.float64).toarray())
+    M = plain_matrix(geometry, projector)
     blocks = torch.block_diag(*[basis @ M @ M.T @ basis.T for basis in bases])
     torch.testing.assert_close(Q @ M @ M.T @ Q.T, blocks, atol=1e-10, rtol=0)
 
@@ -134,7 +158,7 @@ def test_more_data_than_one_decomposition_takes_are_still_solved_exactly():
     assert not ct(shape=(20, 20), angles=114, detector_centre=12.3, projector="fourier").closed_form
 
 
-@pytest.mark.parametrize("projector", ["fourier", "cubic"])
+@pytest.mark.parametrize("projector", ["fourier-ray", "fourier", "cubic"])
 def test_the_fourier_slice_against_its_sums(scan, projector):
     A, x = ct(**scan, projector=projector), smooth(scan["shape"])[0, 0].numpy()
     g, period = A.geometry, A.period * A.geometry.detector_spacing_mm
@@ -149,30 +173,38 @@ def test_the_fourier_slice_against_its_sums(scan, projector):
         return np.sinc(f) if projector == "fourier" else np.trapezoid(
             kernel * np.cos(2 * np.pi * f * position), dx=0.001, axis=0)
 
+    def seen(c, s):
+        if projector != "fourier-ray":
+            return pixel(k * c * g.spacing_mm) * pixel(k * s * g.spacing_mm) * np.sinc(k * g.detector_spacing_mm)
+        short, long = sorted(np.abs([c, s]) * g.spacing_mm)
+        bins = np.sqrt(max(g.detector_spacing_mm**2 - 0.66 * short * long, 0.0))
+        return np.sinc(k * long) * np.sinc(k * max(short, bins))
+
     for a, theta in enumerate(g.angles_rad):
         c, s = np.cos(theta), np.sin(theta)
         spectrum = np.exp(-2j * np.pi * k[:, None] * (xs * c + ys * s).ravel()) @ x.ravel() * g.spacing_mm**2
-        spectrum = spectrum * pixel(k * c * g.spacing_mm) * pixel(k * s * g.spacing_mm)
-        spectrum = spectrum * np.sinc(k * g.detector_spacing_mm)
-        expected = (np.exp(2j * np.pi * np.outer(g.offsets_mm, k)) @ spectrum).real / period
+        expected = (np.exp(2j * np.pi * np.outer(g.offsets_mm, k)) @ (spectrum * seen(c, s))).real / period
         found = A(torch.from_numpy(x))[a].numpy()
         assert relative_error(found, expected) < 3e-4
 
 
-def test_the_fourier_slice_is_the_strip_model_but_for_the_highest_frequencies():
+@pytest.mark.parametrize("model, sliced, apart", [
+    ("strip", "fourier", (1e-4, 5e-3, 1e-3)), ("ray", "fourier-ray", (2e-3, 2e-2, 2e-2)),
+])
+def test_the_fourier_slice_is_the_model_but_for_the_highest_frequencies(model, sliced, apart):
     scan = dict(shape=(64, 60), angles=20, centre=(30.2, 29.0), detector_centre=44.9, spacing_mm=0.7)
-    strip, fourier = (ct(**scan, projector=projector) for projector in ("strip", "fourier"))
+    matrix, fourier = (ct(**scan, projector=projector) for projector in (model, sliced))
     x = smooth((64, 60), torch.float32)
-    assert relative_error(fourier(x).numpy(), strip(x).numpy()) < 1e-4
+    assert relative_error(fourier(x).numpy(), matrix(x).numpy()) < apart[0]
     edges = torch.from_numpy(image(SHEPP_LOGAN, 64, 4)[:, 2:62]).float()
-    y = strip(edges)
-    assert relative_error(fourier(edges).numpy(), y.numpy()) < 5e-3
-    assert fourier(edges).min() > -1e-3 * y.max() and y.min() >= 0
+    y = matrix(edges)
+    assert relative_error(fourier(edges).numpy(), y.numpy()) < apart[1]
+    assert fourier(edges).min() > -apart[2] * y.max() and y.min() >= 0
 
 
 @pytest.mark.parametrize("subpixels", [1, 8])
 def test_error_on_ellipses(subpixels):
-    """Cubic pixels are closest to the ellipses, whether pixels are points or means; the other two are alike."""
+    """Cubic pixels are closer to the ellipses than strips, whether pixels are points or means; slices as matrices."""
     errors = {}
     for projector in PROJECTORS:
         A = ct(shape=(128, 128), angles=60, detectors=128, projector=projector)
@@ -184,22 +216,24 @@ def test_error_on_ellipses(subpixels):
         errors[projector] = np.array([relative_error(y, truth) for truth in (lines, bins)])
     assert (errors["cubic"] < 0.985 * errors["strip"]).all(), errors
     assert (errors["fourier"] < 1.005 * errors["strip"]).all(), errors
+    assert (errors["fourier-ray"] < 1.005 * errors["ray"]).all(), errors
 
 
-@pytest.mark.parametrize("projector", ["fourier", "cubic"])
-def test_filtered_backprojection(projector):
-    x = image(SHEPP_LOGAN, 64, 4)
-    found = {}
-    for name in ("strip", projector):
-        A = ct(shape=(64, 64), angles=90, projector=name)
-        found[name] = relative_error(fbp(A, A(torch.from_numpy(x))).numpy(), x)
-    assert found[projector] < 1.05 * found["strip"], found
+def test_filtered_backprojection_is_of_the_geometry():
+    scan, y = dict(shape=(20, 22), angles=15), torch.rand(3, 15, 30, generator=torch.Generator().manual_seed(0))
+    found = [fbp(ct(**scan, detectors=30, projector=projector), y) for projector in PROJECTORS]
+    assert all(torch.equal(image, found[0]) for image in found)
 
 
 SPENT = """
-import resource, sys, torch
+import resource, sys
+import numpy as np, torch
 from operators import OPERATORS
-A = OPERATORS["ct"](shape=(512, 512), angles=720, projector=sys.argv[1])
+name, projector, spread = sys.argv[1:]
+turn = np.pi if name == "ct" else 2 * np.pi
+angles = np.random.default_rng(0).uniform(0, turn, 720) if spread == "uneven" else 720
+far = dict(source_mm=1200.0, detector_mm=2000.0) if name == "ct_fan" else {}
+A = OPERATORS[name](shape=(512, 512), angles=angles, projector=projector, **far)
 x = torch.rand(1, 1, 512, 512)
 A.adjoint(A(x))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
@@ -207,7 +241,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("projector, most", [("strip", 2.3), ("fourier", 1.0)])
-def test_memory_of_a_large_scan(projector, most):
-    run = subprocess.run([sys.executable, "-c", SPENT, projector], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("name, projector, spread, most", [
+    ("ct", "auto", "uneven", 1.0), ("ct", "ray", "uneven", 2.3), ("ct", "strip", "even", 2.3),
+    ("ct_fan", "auto", "uneven", 2.3), ("ct_fan", "auto", "even", 2.3),
+    ("ct_fan", "strip", "uneven", 2.5),  # the worst: most entries, and none that symmetries spare
+])
+def test_memory_of_a_large_scan(name, projector, spread, most):
+    """Of the whole process: set-up, forward and adjoint."""
+    words = [sys.executable, "-c", SPENT, name, projector, spread]
+    run = subprocess.run(words, capture_output=True, text=True, check=True)
     assert float(run.stdout) < most, "GiB"

@@ -47,7 +47,7 @@ def test_entries_are_mean_lengths_of_the_rays_of_a_bin(detector, arguments):
     errors = []
     for source in (10.0, 100.0):
         A = ct_fan(angles=np.array([0.2, 0.9, 2.3, -1.0]), detector=detector, source_mm=source, detector_mm=2 * source,
-                   **arguments)
+                   projector="strip", **arguments)
         expected = mean_lengths(A.geometry)
         found = dense_matrix(A).reshape(expected.shape).numpy()
         assert expected.max() > 0.2
@@ -100,7 +100,7 @@ def test_opposite_rays_measure_the_same(detector):
                       detector=detector, detectors=41)
     x = torch.from_numpy(image(SHEPP_LOGAN, 64, 2))
     there, back = A(x)[0].numpy(), np.diag(opposite(x).numpy()[:, ::-1])
-    assert relative_error(back, there) < 0.01
+    assert relative_error(back, there) < 0.015
     phi, t = 0.7 - gammas, 90.0 * np.sin(gammas)
     exact = [sinogram(SHEPP_LOGAN, 64.0, phi[k : k + 1], t[k : k + 1])[0, 0] for k in range(41)]
     np.testing.assert_allclose(fan_sinogram(SHEPP_LOGAN, 64.0, A.geometry)[0], exact, atol=1e-9)

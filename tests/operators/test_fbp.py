@@ -103,3 +103,21 @@ def test_refusals():
         fbp(A, torch.zeros(A.out_shape[::-1]))
     with pytest.raises(ValueError, match="fbp: got CircularConvolution; expected an operator built by ct"):
         fbp(OPERATORS["blur"](shape=(8, 8), std=1.0), torch.zeros(8, 8))
+
+
+@pytest.mark.parametrize("name, more", [
+    ("ct", {}), ("ct_fan", dict(source_mm=30.0, detector_mm=40.0)),
+    ("ct_fan", dict(source_mm=30.0, detector_mm=30.0, detector="curved")),
+])
+def test_backprojection_in_blocks_is_that_of_single_views_and_has_its_derivative(monkeypatch, name, more):
+    monkeypatch.setattr("operators.backprojection.PIXELS", 37)
+    monkeypatch.setattr("operators.backprojection.VIEWS", 3)
+    A = OPERATORS[name](shape=(11, 12), angles=7, **more)
+    y = torch.randn(2, *A.out_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    whole = fbp(A, y)
+    single = sum(fbp(A, y * (torch.arange(7) == view)[:, None]) for view in range(7))
+    torch.testing.assert_close(whole, single, atol=1e-12, rtol=0)
+    v = torch.randn_like(whole)
+    (gradient,) = torch.autograd.grad((whole * v).sum(), y)
+    direction = torch.randn_like(y)
+    torch.testing.assert_close((gradient * direction).sum(), (fbp(A, direction) * v).sum(), atol=1e-11, rtol=0)
