@@ -19,8 +19,8 @@ def from_kspace(path: Path, noise: str | None, flags: raw.RawFlags, items: str |
     import torch
 
     import recon
-    from operators import Gaussian, mri, to_channels
-    from operators.calibration import brightness, calibration_fraction, outer_noise
+    from operators import CorrelatedGaussian, Gaussian, mri, to_channels
+    from operators.calibration import brightness, calibration_fraction, outer_covariance, outer_noise
 
     found = read_kspace(path, flags.axes)
     wanted = range(len(found.kspace))[chosen(items, len(found.kspace))]
@@ -35,18 +35,30 @@ def from_kspace(path: Path, noise: str | None, flags: raw.RawFlags, items: str |
             maps = found.coils[wanted[0]]
         bright = brightness(kspace, mask)
         factor = raw.scale(flags.scale, bright)
-        level = outer_noise(kspace, mask) if noise in (None, AUTO) else noises.sigma(noise, bright)
+        own = noise in (None, AUTO)
+        level = outer_noise(kspace, mask) if own else noises.sigma(noise, bright)
+        covariance = outer_covariance(kspace, mask) if own else None
         operator = mri(mask.shape, mask=mask, coils=maps, image="real")
     y = factor * to_channels(torch.from_numpy(kspace.astype(np.complex64)))[None, None]
     run.note(f"k-space is multiplied by {factor:.6g}: the image is about 0 .. 1" if raw.scaled(flags.scale)
              else f"k-space is multiplied by {factor:.6g}")  # fmt: skip
-    if noise in (None, AUTO):
+    if covariance is not None:
+        run.note(f"noise of each coil and between coils ({factor * root(covariance).min():.4g} .. "
+                 f"{factor * root(covariance).max():.4g}, scaled), estimated at the edge of k-space")  # fmt: skip
+        level = float(np.sqrt(np.mean(root(covariance) ** 2)))
+    elif own:
         run.note(f"noise {factor * level:.4g} (scaled), estimated at the edge of k-space")
     run.begin(scale=factor, noise_level=factor * level, coils=len(kspace))
-    known = ESTIMATED if noise in (None, AUTO) else STATED
+    known = ESTIMATED if own else STATED
     with refusing("E-USAGE", "k-space cannot be scaled so", f"--scale {flags.scale}", USAGE):
-        measurement = recon.Measurement(operator, y.float(), Gaussian(factor * level))
+        model = Gaussian(factor * level) if covariance is None else CorrelatedGaussian.of_coils(factor**2 * covariance)
+        measurement = recon.Measurement(operator, y.float(), model)
     return Task(measurement, None, "[0,1]", known=known)
+
+
+def root(covariance: np.ndarray) -> np.ndarray:
+    """Standard deviation of each coil's noise, in the real and in the imaginary part."""
+    return np.sqrt(np.diag(covariance).real / 2)
 
 
 def estimated(kspace: np.ndarray, share: float, run: Run) -> np.ndarray:

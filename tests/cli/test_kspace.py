@@ -11,7 +11,7 @@ import pytest
 import data
 import data.kspace
 from operators import sampling_mask
-from operators.calibration import brightness, calibration_fraction, outer_noise
+from operators.calibration import brightness, calibration_fraction, outer_covariance, outer_noise
 
 SIZE, SIGMA, GAIN = 48, 0.02, 7.0
 
@@ -23,12 +23,16 @@ def phantom() -> np.ndarray:
     )
 
 
-def coil_images(coils: int) -> np.ndarray:
-    """The phantom under smooth complex sensitivities, the sum of whose squares is 1."""
+def coil_maps(coils: int) -> np.ndarray:
+    """Smooth complex sensitivities, the sum of whose squares is 1."""
     rows, columns = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
     angles = 2 * np.pi * np.arange(coils) / coils
     maps = np.stack([np.exp(-0.3 * ((rows - np.sin(a)) ** 2 + (columns - np.cos(a)) ** 2) + 1j * a) for a in angles])
-    return phantom() * maps / np.sqrt((np.abs(maps) ** 2).sum(0))
+    return maps / np.sqrt((np.abs(maps) ** 2).sum(0))
+
+
+def coil_images(coils: int) -> np.ndarray:
+    return phantom() * coil_maps(coils)
 
 
 def fourier(images: np.ndarray) -> np.ndarray:
@@ -68,6 +72,34 @@ def test_k_space_becomes_an_image(kspace, recon_command, tmp_path):
     again = ["--scale", 0.1, "--noise", 0.2, "--method", "pinv", "-o", "again"]
     done = recon_command("reconstruct", kspace, "--axes", "coil,row,column", *again, "--json")
     assert done.code == 0 and json.loads(done.out)["settings"]["noise_level"] == pytest.approx(0.02)
+
+
+def test_the_noise_of_each_coil_and_between_coils_is_found(kspace, recon_command, tmp_path):
+    rng = np.random.default_rng(1)
+    factor = np.array([[1.0, 0, 0, 0], [0.5, 1.2, 0, 0], [0, 0.3, 0.8, 0], [0.2j, 0, 0.2, 6.0]])
+    white = SIGMA * (rng.standard_normal((4, SIZE, SIZE)) + 1j * rng.standard_normal((4, SIZE, SIZE)))
+    noise = np.tensordot(factor, white, axes=1)
+    everywhere = np.ones((SIZE, SIZE))
+    found = outer_covariance(noise, everywhere) / (2 * SIGMA**2)
+    true = factor @ factor.conj().T
+    sizes = np.sqrt(np.outer(np.diag(true), np.diag(true)).real)
+    np.testing.assert_allclose(found / sizes, true / sizes, atol=4 / np.sqrt(0.05 * SIZE**2))
+    few = outer_covariance(noise[:, :9, :9], np.ones((9, 9)))
+    assert few is None and outer_covariance(noise[:1], everywhere) is None
+    with h5py.File(kspace, "r+") as file:
+        del file["kspace"], file["mask"]
+        file["kspace"] = (GAIN * (fourier(coil_images(4)) + noise)).astype(np.complex64)
+        file["sens"] = coil_maps(4)
+    words = ["reconstruct", kspace, "--axes", "coil,row,column", "--method", "tv", "--json"]
+    own = recon_command(*words, "-o", "own")
+    assert own.code == 0 and "between coils" in own.err, own.err
+    level = GAIN * SIGMA * np.sqrt(np.trace(true).real / 4)
+    alike = recon_command(*words, "--noise", level, "-o", "alike")
+    errors = []
+    for name, done in (("own", own), ("alike", alike)):
+        truth = phantom() * json.loads(done.out)["settings"]["scale"] * GAIN
+        errors.append(np.sqrt(((data.read_result(tmp_path / name / "result.h5").mean[0, 0] - truth) ** 2).mean()))
+    assert errors[0] < 0.9 * errors[1]
 
 
 def test_fastmri_slices_and_stored_maps(kspace, recon_command, tmp_path):
