@@ -83,7 +83,9 @@ def product(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(rows, columns, values, size=size, check_invariants=False) @ x
+        matrix = torch.sparse_csr_tensor(rows, columns, values, size=size, check_invariants=False)
+    # For one sample its product with a vector takes half the time of that with a matrix of one column.
+    return matrix.mv(x[:, 0])[:, None] if x.shape[1] == 1 else matrix @ x
 
 
 def seen(entries: int, shape: tuple[int, int]) -> None:
