@@ -3,9 +3,9 @@
     python -m tests.benchmarks.real_data --tomography SCAN.h5 --rows 50 90 --air 0:26,8 --kspace KSPACE.h5 -o real.jsonl
     python -m tests.benchmarks.real_data --table -o tests/benchmarks/results/real_data.jsonl
 
-Files are read as `recon reconstruct` reads them, notes included in the rows; air, stripes, noise, coil maps and phase are
-found in all data. Every method reconstructs from all, and again without every sixth view (of k-space: without a twelfth
-of the samples, at random outside the middle). What it predicts of those is compared with what was measured:
+Files are read as `recon reconstruct` reads them, notes included in the rows; air, stripes, noise, coil maps and phase
+are found in all data. Every method reconstructs from all, and again without every sixth view (of k-space: without a
+twelfth of the samples, at random outside the middle). What it predicts of those is compared with what was measured:
 
     held_out = mean of ((y - A x) / sigma)^2 over data that x has not seen
 
