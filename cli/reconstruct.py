@@ -10,7 +10,7 @@ import typer
 
 from cli import options as o
 
-Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Measurement file, or image with --operator.")]
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Measurement file; raw k-space or projections; or image with --operator.")]
 OF_SAMPLERS = (
     "prior", "steps", "samples", "label", "label_weight", "classifier", "batch_size", "device", "precision",
     "compiled",
@@ -36,6 +36,8 @@ def reconstruct(
     Examples:
 
     recon reconstruct scan.h5 --prior headct-64 -o out/
+
+    recon reconstruct raw.h5 --items 50 --air 8 --stripes 9 --method fbp -o out/
 
     recon reconstruct photo.png --operator inpaint --mask mask.png --prior headct-64 -o out/
     """

@@ -174,7 +174,7 @@ def remedy(keys: list[str], wanted: str, best: str, score: dict[str, float]) -> 
     if score[best] and best in {"images", "recon measurement", "recon result"}:
         return f"this is a file of layout '{best}': use it where one is expected"
     if score[best] and best in RAW:
-        return f"raw data of layout '{best}' are read by recon reconstruct"
+        return f"raw data of layout '{best}' are read by recon reconstruct, without --operator"
     if score[best]:
         return f"layout '{best}' is not read: copy the pictures into a dataset 'images' (N, H, W[, 3])"
     close = [(key, n[0]) for key in LAYOUTS[wanted] if (n := nearest(key, keys))]

@@ -188,10 +188,20 @@ def read_counts(
             if stored.dtype.kind not in "uif":
                 raise InputRefused("E-FORMAT", "counts are real numbers", f"{scan.path}:/{name}", str(stored.dtype),
                                    "integers or floating point", "store the counts of the detector")  # fmt: skip
-            values = (stored[chosen, rows] if stored.ndim == 3 else stored[rows]).astype(np.float64)
+            values = (frames(stored, chosen, rows) if stored.ndim == 3 else stored[rows]).astype(np.float64)
             if bad := int((~np.isfinite(values)).sum()):
                 raise InputRefused("E-VALUES", "counts with NaN or Inf", f"{scan.path}:/{name}", f"{bad} values",
                                    "finite counts", "store zero for pixels that do not count")  # fmt: skip
             parts.append(values)
     flat, dark = (part if part.ndim == 2 else part.mean(axis=0) for part in parts[1:])
     return Counts(parts[0], flat, dark)
+
+
+def frames(stored: h5py.Dataset, views: Sequence[int] | slice, rows: slice) -> np.ndarray:
+    """Some frames; of most, all between the first and the last are read, as lists of numbers are read one by one."""
+    if isinstance(views, slice):
+        return stored[views, rows]
+    first, last = min(views), max(views)
+    if 2 * len(views) > last - first:
+        return stored[first : last + 1, rows][np.asarray(views) - first]
+    return stored[views, rows]

@@ -31,6 +31,8 @@ def test_both_layouts_hold_the_same_scan(parts, tmp_path):
     several, single = (read_counts(f, [0, 5], slice(1, 2)) for f in found)
     np.testing.assert_array_equal(several.projections, parts["exchange/data"][[0, 5], 1:2])
     np.testing.assert_allclose(several.flat, single.flat)
+    most = [0, *range(3, VIEWS)]
+    np.testing.assert_array_equal(read_counts(found[0], most).projections, parts["exchange/data"][most])
     assert several.flat.shape == (1, BINS) and several.flat.mean() == pytest.approx(FLAT + DARK, rel=1e-3)
     assert (several.dark == DARK).all()
 
