@@ -11,7 +11,8 @@ import typer
 from cli import options as o
 
 Input = Annotated[
-    Path, typer.Argument(metavar="INPUT", help="Measurement file; raw k-space or projections; or image with --operator.")
+    Path,
+    typer.Argument(metavar="INPUT", help="Measurement file; raw k-space or projections; or image with --operator."),
 ]
 OF_SAMPLERS = (
     "prior", "steps", "samples", "label", "label_weight", "classifier", "batch_size", "device", "precision",
