@@ -42,10 +42,8 @@ class StationaryCovariance(nn.Module):
         return torch.fft.fftn(x, dim=self.axes, norm="ortho").abs()
 
     def filter(self, x: Tensor, gains: Tensor) -> Tensor:
-        """F^H diag(gains) F x for x (B, *event); gains are those of a real field, alike at k and -k."""
-        half = gains[..., : x.shape[-1] // 2 + 1]
-        size = [x.shape[axis] for axis in self.axes]
-        return torch.fft.irfftn(torch.fft.rfftn(x, dim=self.axes) * half, s=size, dim=self.axes)
+        """F^H diag(gains) F x for x (B, *event)."""
+        return torch.fft.ifftn(torch.fft.fftn(x, dim=self.axes) * gains, dim=self.axes).real
 
 
 class WhiteCovariance(nn.Module):

@@ -18,6 +18,8 @@ from recon.likelihood import Measurement
 from recon.prior import Prior
 from recon.wiener import solver
 
+Weighed = Callable[[Tensor, Vjp, float], tuple[Tensor, Tensor]]  # log g (B,), and the shift
+
 
 def white(measurement: Measurement, variance: Callable[[float], float]) -> Guidance:
     """C = r^2 I with r^2 = variance(sigma): sigma^2 J^T A^H (r^2 A A^H + sigma_y^2)^-1 (y - A x0).
@@ -34,7 +36,14 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
 
 
 def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Guidance:
-    """The shift of `moment` by one backpropagation, with the prior's measured error covariance C as preconditioner.
+    """The shift of `weighed` alone."""
+    both = weighed(measurement, prior, iterations, tolerance)
+    return lambda x0, vjp, sigma: both(x0, vjp, sigma)[1]
+
+
+def weighed(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Weighed:
+    """log N(y; A x0, S) up to a number that depends on sigma alone, and the shift of `moment` by one backpropagation,
+    with the prior's measured error covariance C as preconditioner.
 
     With S = A C A^H + sigma_y^2 and B = sigma^2 A J A^H + sigma_y^2, moment matching wants sigma^2 J^T A^H B^-1 r for
     the residual r = y - A x0. One step of conjugate gradients along u = S^-1 r, of length a = <r, u> / <u, B u> and at
@@ -45,16 +54,17 @@ def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance:
     """
     operator, way = measurement.operator, solver(measurement, prior, iterations, tolerance)
 
-    def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
+    def both(x0: Tensor, vjp: Vjp, sigma: float) -> tuple[Tensor, Tensor]:
         residual = measurement.residual(x0)
         found = way.solve(residual, sigma)
         along = sigma**2 * vjp(found.v)
         gain, curvature = found.misfit + dot(found.v, found.shift), found.misfit + dot(found.v, along)
         step = gain / torch.maximum(curvature, gain).clamp(min=torch.finfo(gain.dtype).tiny)
         left = residual - step.reshape(-1, *(1,) * (residual.ndim - 1)) * (found.left + operator(along))
-        return step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + way.shift(left, residual, sigma)
+        shift = step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + way.shift(left, residual, sigma)
+        return -0.5 * gain.double(), shift
 
-    return shift
+    return both
 
 
 def moment(measurement: Measurement, iterations: int, tolerance: float) -> Guidance:

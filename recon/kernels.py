@@ -2,37 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from recon import consistency, guidance
-from recon.condition import Denoise
+from recon.condition import Denoise, with_vjp
 from recon.grids import white_variance
 from recon.krylov import Linear, dot, truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
-from recon.particles import Kernel, MCGDiff, Twisted, gaussian_twist, spectral_twist, zeros
+from recon.particles import Kernel, MCGDiff, Particle, Twisted, drawn_off, gaussian_twist, zeros
 from recon.prior import Prior
 from recon.ranges import Words
+from recon.stochastic import memory
 from recon.wiener import solver
 
 ITERATIONS, TOLERANCE = 8, 1e-2  # of the solves, as in the default
 WEIGHING, PRECISION = 50, 1e-6  # of solves whose errors would be errors of the weights
 
 
-def spectral(measurement: Measurement, prior: Prior, last: float) -> Kernel:
-    """The default's guidance for linear operators, weighted by the same error covariance; one backpropagation a call.
+class Guided:
+    """Proposals by the default's guidance and steps, weighted by the same error covariance.
 
-    What guidance gets wrong where p(x0 | x) has several modes, the weights undo.
+    The chain is that of `recon.stochastic` without data, the proposal the same with them: their means differ by the
+    shift, and by its change where the step remembers. What guidance gets wrong where p(x0 | x) has several modes, the
+    weights undo.
+
+    Args:
+        guide: of `recon.guidance.weighed`.
+        levels: of the run; the first step has none to remember.
     """
-    twist = spectral_twist(measurement, prior, ITERATIONS, TOLERANCE)
-    return Twisted(twist, guidance.spectral(measurement, prior, ITERATIONS, TOLERANCE))
+
+    def __init__(self, guide: guidance.Weighed, levels: Sequence[float]) -> None:
+        self.guide, self.fresh = guide, {b: 1 - (b / a) ** 2 for a, b in pairwise(levels)}
+
+    def begin(self, x: Tensor, mean: Tensor, sigma: float, noise: Noise) -> tuple[Tensor, Tensor]:
+        return x, zeros(x)
+
+    def look(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor, Tensor]:
+        x0, vjp = with_vjp(denoise, x, sigma)
+        worth, shift = self.guide(x0, vjp, sigma)
+        return worth, x0, shift
+
+    def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
+        if sigma_next == 0:
+            return at.x0 + at.shift, zeros(at.x)
+        fresh = 1 - (sigma_next / sigma) ** 2
+        again = memory(fresh, self.fresh[sigma]) if sigma in self.fresh else 0.0
+        prior = at.x - fresh * (at.x - at.x0) + again * (at.x0 - at.x0_before)
+        pulled = fresh * at.shift + again * (at.shift - at.shift_before)
+        std, n = sigma_next * math.sqrt(fresh), noise(at.x)
+        return prior + pulled + std * n, at.worth + drawn_off(pulled / std, n)
 
 
-def twisted(measurement: Measurement, prior: Prior, last: float) -> Kernel:
+def spectral(measurement: Measurement, prior: Prior, levels: Sequence[float]) -> Kernel:
+    """The default with weights, for linear operators; one backpropagation a call."""
+    return Guided(guidance.weighed(measurement, prior, ITERATIONS, TOLERANCE), levels)
+
+
+def twisted(measurement: Measurement, prior: Prior, levels: Sequence[float]) -> Kernel:
     """For any differentiable operator, by a white spread of x0; one backpropagation a call."""
     return Twisted(gaussian_twist(measurement, white_variance(prior)))
 
@@ -47,7 +80,7 @@ class Drawn:
     N(y; A m', A C'' A^H + sigma_y^2), m' = x0 + C (C + v)^-1 (z - x0), C'' = C - C (C + v)^-1 C.
     """
 
-    def __init__(self, measurement: Measurement, prior: Prior, last: float) -> None:
+    def __init__(self, measurement: Measurement, prior: Prior, levels: Sequence[float]) -> None:
         self.measurement, self.prior = measurement, prior
         self.way = solver(measurement, prior, WEIGHING, PRECISION)
 
@@ -68,9 +101,8 @@ class Drawn:
         worth = self._explained(x0, lambda u: self.prior.error_filter(u, sigma, 1.0))
         return worth, x0, torch.zeros_like(x0)
 
-    def draw(
-        self, worth: Tensor, x: Tensor, x0: Tensor, shift: Tensor, sigma: float, sigma_next: float, noise: Noise
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
+        x, x0 = at.x, at.x0
         drawn = consistency.drawn_by(self.measurement, self.prior, noise, self.way)(x0, sigma)
         if sigma_next == 0:
             return drawn, zeros(x)
@@ -86,21 +118,26 @@ class Drawn:
         return moved, self._explained(mean, lambda u: variance * learnt(u))
 
 
-KERNELS: dict[str, Callable[[Measurement, Prior, float], Kernel]] = {
+def mcgdiff(measurement: Measurement, prior: Prior, levels: Sequence[float]) -> Kernel:
+    """That of smc, for operators with a cheap decomposition; no backpropagation."""
+    return MCGDiff(measurement, prior, levels[-2])
+
+
+KERNELS: dict[str, Callable[[Measurement, Prior, Sequence[float]], Kernel]] = {
     "drawn": Drawn,
     "spectral": spectral,
     "twisted": twisted,
-    "mcgdiff": MCGDiff,
+    "mcgdiff": mcgdiff,
 }
 KernelName = Annotated[str, Words(tuple(KERNELS))]
 
 
-def kernel_of(name: str, measurement: Measurement, prior: Prior, last: float) -> Kernel:
-    """The kernel of that name, see `KERNELS`, down to the level `last`.
+def kernel_of(name: str, measurement: Measurement, prior: Prior, levels: Sequence[float]) -> Kernel:
+    """The kernel of that name, see `KERNELS`, for a run down these levels to 0.
 
     Raises:
         ValueError: there is none; the message names them.
     """
     if name not in KERNELS:
         raise ValueError(f"got kernel {name!r}; expected one of {', '.join(KERNELS)}")
-    return KERNELS[name](measurement, prior, last)
+    return KERNELS[name](measurement, prior, levels)

@@ -43,6 +43,8 @@ def weighted_cg(
         goal: a row is left as it is once the square of its error is estimated to be at most this, summed over the
             values, in standard deviations of the posterior of which C v is the mean.
 
+    Products and sums are kept apart: fused ones round by how rows lie in memory, and the iterations amplify that.
+
     Reference: Hestenes and Stiefel, 1952; with a preconditioner Golub and Van Loan, Matrix computations, section 11.5.
     """
 
@@ -60,11 +62,10 @@ def weighted_cg(
         curvature = dot(image, along_spread)
         active = (size > goal) & (curvature > 0)
         length = by_row(torch.where(active, size / torch.where(active, curvature, 1.0), 0.0))
-        v, moved = torch.addcmul(v, length, along), torch.addcmul(moved, length, along_spread)
-        residual = torch.addcmul(residual, length, image, value=-1)
+        v, moved, residual = v + length * along, moved + length * along_spread, residual - length * image
         fresh = precondition(residual)
         fresh_spread = spread(fresh)
         size, before = torch.where(active, dot(residual, fresh_spread), size), size
         share = by_row(torch.where(active, size / torch.where(active, before, 1.0), 0.0))
-        along, along_spread = torch.addcmul(fresh, share, along), torch.addcmul(fresh_spread, share, along_spread)
+        along, along_spread = fresh + share * along, fresh_spread + share * along_spread
     return v, moved

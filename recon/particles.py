@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from operators import LinearOperator
 from recon.condition import Denoise, Guidance, with_vjp
+from recon.krylov import dot
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior
-from recon.wiener import solver
 
 Twist = Callable[[Tensor, float], Tensor]  # (x0, sigma) -> log g (B,), up to a number that depends on sigma alone
 
@@ -59,12 +59,23 @@ def systematic(log_weights: Tensor, u: Tensor, count: int) -> Tensor:
     return torch.searchsorted(edges, points.contiguous()).clamp(max=log_weights.shape[1] - 1)
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(1).sum(1)
-
-
 def zeros(x: Tensor) -> Tensor:
     return torch.zeros(len(x), dtype=torch.float64, device=x.device)
+
+
+class Particle(NamedTuple):
+    """One particle of each row, and what was found there: all (B, *event), `worth` = log g (B,).
+
+    `x0` is the prior's estimate and `shift` what guidance adds to it; those of the level before are their own where
+    there was none.
+    """
+
+    x: Tensor
+    worth: Tensor
+    x0: Tensor
+    shift: Tensor
+    x0_before: Tensor
+    shift_before: Tensor
 
 
 class Kernel(Protocol):
@@ -76,10 +87,21 @@ class Kernel(Protocol):
     def look(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor, Tensor]:
         """One network call: the worth log g of a particle, the prior's estimate, and what guidance adds to it."""
 
-    def draw(
-        self, worth: Tensor, x: Tensor, x0: Tensor, shift: Tensor, sigma: float, sigma_next: float, noise: Noise
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
         """The next state and its debt."""
+
+
+def looked(
+    kernel: Kernel, denoise: Denoise, x: Tensor, before: tuple[Tensor, Tensor] | None, sigma: float, sigma_next: float
+) -> Particle:
+    """A particle after one network call; `before` are estimate and shift of its parent."""
+    worth, x0, shift = kernel.look(denoise, x, sigma, sigma_next)
+    return Particle(x, worth, x0, shift, *(before or (x0, shift)))
+
+
+def drawn_off(apart: Tensor, n: Tensor) -> Tensor:
+    """log q - log p of a draw of q by the unit noise n, the mean of q `apart` standard deviations from p's: (B,)."""
+    return (dot(apart, n) + 0.5 * dot(apart, apart)).double()
 
 
 class Twisted:
@@ -108,18 +130,13 @@ class Twisted:
         shift = sigma**2 * vjp(slope) if self.guidance is None else self.guidance(x0, vjp, sigma)
         return value.detach().double(), x0, shift
 
-    def draw(
-        self, worth: Tensor, x: Tensor, x0: Tensor, shift: Tensor, sigma: float, sigma_next: float, noise: Noise
-    ) -> tuple[Tensor, Tensor]:
-        share = (sigma_next / sigma) ** 2
+    def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
+        share, pulled = (sigma_next / sigma) ** 2, at.x0 + at.shift
         if sigma_next == 0:
-            return x0 + shift, zeros(x)
-        std = sigma_next * math.sqrt(1 - share)
-        n = noise(x)
-        # log q - log p of the draw: q and p differ in their means, by (1 - share) shift
-        moved = (1 - share) * shift / std
-        debt = _dot(moved, n) + 0.5 * _dot(moved, moved)
-        return x0 + shift + share * (x - x0 - shift) + std * n, worth + debt.double()
+            return pulled, zeros(at.x)
+        std, n = sigma_next * math.sqrt(1 - share), noise(at.x)
+        # q and p differ in their means, by (1 - share) shift
+        return pulled + share * (at.x - pulled) + std * n, at.worth + drawn_off((1 - share) * at.shift / std, n)
 
 
 def gaussian_twist(measurement: Measurement, variance: Callable[[float], float], gain: float = 1.0) -> Twist:
@@ -133,25 +150,8 @@ def gaussian_twist(measurement: Measurement, variance: Callable[[float], float],
     def twist(x0: Tensor, sigma: float) -> Tensor:
         r2, residual = variance(sigma), measurement.residual(x0)
         if isinstance(operator, LinearOperator):
-            return -0.5 * _dot(residual, operator.gram_solve(residual, noise / r2)) / r2
-        return -0.5 * _dot(residual, residual) / (gain**2 * r2 + noise)
-
-    return twist
-
-
-def spectral_twist(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Twist:
-    """log N(y; A x0, A C A^H + sigma_y^2) with the prior's own error covariance C at the level, for linear operators.
-
-    C does not depend on x, so its determinant is left out; the gradient is A^H (A C A^H + sigma_y^2)^-1 (y - A x0).
-    """
-    solve = solver(measurement, prior, iterations, tolerance).solve
-
-    def twist(x0: Tensor, sigma: float) -> Tensor:
-        residual = measurement.residual(x0)
-        with torch.no_grad():
-            found = solve(residual, sigma)
-        # -<r, S^-1 r> / 2 by its value, and by a term that is zero but whose gradient is A^H S^-1 r
-        return -0.5 * (found.misfit + _dot(found.v, found.shift)) + _dot(x0 - x0.detach(), found.v)
+            return -0.5 * dot(residual, operator.gram_solve(residual, noise / r2)) / r2
+        return -0.5 * dot(residual, residual) / (gain**2 * r2 + noise)
 
     return twist
 
@@ -210,9 +210,8 @@ class MCGDiff:
         open_, _, mean, kernel, twist = self._ahead(self.right(x), self.right(x0), sigma, sigma_next)
         return self._log(mean, kernel + twist, open_), x0, torch.zeros_like(x0)
 
-    def draw(
-        self, worth: Tensor, x: Tensor, x0: Tensor, shift: Tensor, sigma: float, sigma_next: float, noise: Noise
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
+        x, x0 = at.x, at.x0
         z, z0 = self.right(x), self.right(x0)
         if sigma_next == 0:
             weight = torch.where(self.noise < sigma, sigma**2 / (sigma**2 + self.noise.square()), 0.0)
@@ -239,6 +238,7 @@ class ParticleFilter:
 
     Attributes:
         states: P states (B, *event) after the last step; before the first, none.
+        before: estimate and shift that led to each.
         log_weights: (B, P), not normalised.
         sizes: the effective number of particles at each level, (B,) each.
     """
@@ -250,6 +250,7 @@ class ParticleFilter:
             )
         self.kernel, self.prior, self.particles, self.threshold = kernel, prior, particles, threshold
         self.states: list[Tensor] = []
+        self.before: list[tuple[Tensor, Tensor] | None] = [None] * particles
         self.log_weights = torch.zeros(())
         self.sizes: list[Tensor] = []
 
@@ -262,18 +263,18 @@ class ParticleFilter:
     def __call__(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
         if not self.states:
             self._begin(x, sigma, noise)
-        worth, estimates, shifts = zip(
-            *(self.kernel.look(denoise, state, sigma, sigma_next) for state in self.states), strict=True
-        )
-        self.log_weights = self.log_weights + torch.stack(worth, 1)
+        found = [
+            looked(self.kernel, denoise, state, before, sigma, sigma_next)
+            for state, before in zip(self.states, self.before, strict=True)
+        ]
+        self.log_weights = self.log_weights + torch.stack([particle.worth for particle in found], 1)
         self.sizes.append(effective(self.log_weights))
         kept = self._choose(uniform(noise, x), 1 if sigma_next == 0 else self.particles)
         rows = torch.arange(len(x), device=x.device)[:, None]
-        parents = zip(
-            *(torch.stack(parts, 1)[rows, kept].unbind(1) for parts in (worth, self.states, estimates, shifts)),
-            strict=True,
-        )
-        drawn = [self.kernel.draw(*parent, sigma, sigma_next, noise) for parent in parents]
+        fields = (torch.stack(parts, 1)[rows, kept].unbind(1) for parts in zip(*found, strict=True))
+        parents = [Particle(*parts) for parts in zip(*fields, strict=True)]
+        self.before = [(parent.x0, parent.shift) for parent in parents]
+        drawn = [self.kernel.draw(parent, sigma, sigma_next, noise) for parent in parents]
         self.states = [state for state, _ in drawn]
         self.log_weights = self.log_weights - torch.stack([debt for _, debt in drawn], 1)
         return self.states[0]

@@ -19,7 +19,7 @@ from recon.grids import default_levels
 from recon.kernels import KernelName, kernel_of
 from recon.likelihood import Measurement
 from recon.noise import Noise
-from recon.particles import Kernel, effective, systematic, uniform
+from recon.particles import Kernel, Particle, effective, looked, systematic, uniform
 from recon.prior import Prior
 from recon.ranges import Share
 from recon.sampling import Method
@@ -40,21 +40,23 @@ class Population:
             raise ValueError(f"got threshold {threshold}; expected a share of the particles, from 0 to 1")
         self.kernel, self.prior, self.threshold = kernel, prior, threshold
         self.log_weights: Tensor | None = None
+        self.before: tuple[Tensor, Tensor] | None = None
         self.sizes: list[float] = []
 
     def __call__(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
         if self.log_weights is None:
             x, debt = self.kernel.begin(x, self.prior.start(torch.zeros_like(x), sigma), sigma, noise)
             self.log_weights = -debt
-        worth, x0, shift = self.kernel.look(denoise, x, sigma, sigma_next)
-        self.log_weights = self.log_weights + worth
+        found = looked(self.kernel, denoise, x, self.before, sigma, sigma_next)
+        self.log_weights = self.log_weights + found.worth
         self.sizes.append(float(effective(self.log_weights[None])))
         number = uniform(noise, x)[:1]  # drawn in any case, so that noise does not hang on the weights
         if sigma_next == 0 or self.sizes[-1] < self.threshold * len(x):
             kept = systematic(self.log_weights[None], number, len(x))[0]
             self.log_weights = torch.zeros_like(self.log_weights)
-            worth, x, x0, shift = (tensor[kept] for tensor in (worth, x, x0, shift))
-        x, debt = self.kernel.draw(worth, x, x0, shift, sigma, sigma_next, noise)
+            found = Particle(*(tensor[kept] for tensor in found))
+        self.before = found.x0, found.shift
+        x, debt = self.kernel.draw(found, sigma, sigma_next, noise)
         self.log_weights = self.log_weights - debt
         return x
 
@@ -78,5 +80,5 @@ def population(
     Reference: Cardoso et al., 2023, algorithm 2, arXiv:2308.07983; Wu et al., 2023, algorithm 1, arXiv:2306.17775.
     """
     levels = default_levels(prior, steps)
-    chosen = kernel_of(kernel, measurement, prior, levels[-2])
+    chosen = kernel_of(kernel, measurement, prior, levels)
     return Method(prior.denoise, levels, Population(chosen, prior, threshold))

@@ -21,7 +21,7 @@ from recon.energy import ENERGIES, Energy, EnergyName, energy, total
 from recon.general import local, local_norm
 from recon.grids import default_levels, noise_damping, vp_levels, white_variance
 from recon.jacobian import norms
-from recon.kernels import KernelName, kernel_of
+from recon.kernels import Guided, KernelName, kernel_of
 from recon.likelihood import Measurement
 from recon.loss import mean_likelihood
 from recon.moves import below_noise, on_state
@@ -222,8 +222,24 @@ def spectral(
     iterations: Count = 8,
     tolerance: Positive = 1e-2,
     step: StepName = "ancestral2m",
+    particles: Count | None = None,
 ) -> Method:
-    """The default: moment matching at one backpropagation a call, by the prior's measured error spectrum."""
+    """The default: moment matching at one backpropagation a call, by the prior's measured error spectrum.
+
+    From a hundred calls on, each sample is drawn by four weighted particles, which choose between modes as more levels
+    cannot: for linear operators with Gaussian noise, and its own step. Network calls are levels times particles.
+    """
+    weighable = measurement.gaussian and step == "ancestral2m"
+    count = particles or (4 if steps >= 100 and weighable else 1)
+    if count > 1 and not weighable:
+        raise ValueError(
+            f"got particles={count}; expected 1 but for linear operators with Gaussian noise and step='ancestral2m'; "
+            "use tds, whose particles take any operator"
+        )
+    if count > 1:
+        levels = default_levels(prior, max(1, steps // count))
+        kernel = Guided(guidance.weighed(measurement, prior, iterations, tolerance), levels)
+        return Method(prior.denoise, levels, ParticleFilter(kernel, prior, count))
     guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, iterations, tolerance))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
@@ -266,7 +282,7 @@ def smc(
     """
     count = particles or shared_out(steps)
     levels = default_levels(prior, max(1, steps // count))
-    chosen = kernel_of(kernel, measurement, prior, levels[-2])
+    chosen = kernel_of(kernel, measurement, prior, levels)
     return Method(prior.denoise, levels, ParticleFilter(chosen, prior, count, threshold))
 
 

@@ -10,6 +10,11 @@ from recon.condition import Denoise
 from recon.noise import Noise
 
 
+def memory(fresh: float, before: float) -> float:
+    """e of `Ancestral2M` for a share `fresh` = 1 - k of new noise, and that of the step before."""
+    return fresh**2 / (2 * before * (1 + fresh / 4))
+
+
 class Ancestral2M:
     """x' = x0 + k (x - x0) + c n + e (x0 - x0_before): order 2 in law with one network call a step.
 
@@ -42,6 +47,6 @@ class Ancestral2M:
         fresh = 1 - (sigma_next / sigma) ** 2
         moved = x - fresh * (x - x0) + sigma_next * math.sqrt(fresh) * noise(x)
         if x is self.reached:
-            moved = moved + fresh**2 / (2 * self.fresh * (1 + fresh / 4)) * (x0 - self.estimate)
+            moved = moved + memory(fresh, self.fresh) * (x0 - self.estimate)
         self.reached, self.estimate, self.fresh = moved, x0, fresh
         return moved
