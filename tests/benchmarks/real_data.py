@@ -41,7 +41,7 @@ from tests.benchmarks.table import append_row, measure_or_print, read_rows
 
 EVERY_VIEW, EVERY_SAMPLE = 6, 12
 WINDOWS = ("ramp", "shepp-logan", "cosine", "hann")
-WEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 TV = {"tolerance": 3e-3, "max_iterations": 500}
 HEADING = ("data", "method", "settings", "chi-square", "held out", "inner", "outer", "seconds")
 
