@@ -31,7 +31,8 @@ NOISES = {
     "correlated": "normal noise L n whose values depend on each other: --set factor=L.npy axes=-1",
 }
 METHODS = {
-    "spectral": "the default: as moment at one backpropagation a call, by the prior's error spectrum (ours)",
+    "spectral": "the default: as moment at one backpropagation a call, by the prior's error spectrum; "
+    "from 100 calls on by four weighted particles a sample (ours)",
     "spectral_draw": "exact draws under that spectrum, no backpropagation: cheaper calls (ours)",
     "pigdm": "guidance by the whitened residual, white spread (Song et al. 2023)",
     "moment": "as pigdm, with the prior's covariance from its Jacobian; several calls a step",
