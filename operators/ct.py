@@ -92,7 +92,7 @@ def ct(
 
 def _automatic(geometry: ParallelBeam) -> str:
     """The projector that "auto" takes: rays, which are never negative, as long as their matrix is held whole."""
-    return "ray" if held_whole(folding(geometry).geometry, RAYS) else "fourier-ray"
+    return "ray" if held_whole(folding(geometry), RAYS) else "fourier-ray"
 
 
 def _exact_bases(geometry: ParallelBeam, symmetries: Sequence[Symmetry]) -> list[SparseMatrix]:

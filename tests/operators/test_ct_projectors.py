@@ -137,6 +137,16 @@ def test_how_many_views_the_matrix_holds(scan, views, images):
 
 
 @pytest.mark.parametrize("projector", ROWS)
+@pytest.mark.parametrize("shape, detectors", [((9, 8), 13), ((8, 8), 14), ((7, 9), 5)])
+def test_one_half_of_a_centred_detector_tells_of_the_other(shape, detectors, projector):
+    """Views without a symmetry between them: the rays from the other side are what halves the matrix."""
+    scan = dict(shape=shape, angles=[0.1, 0.3, 0.35, 1.9, 0.1 + np.pi], detectors=detectors, projector=projector)
+    A, off = ct(**scan), ct(**scan, detector_centre=detectors / 2 - 0.3)
+    assert A.matrix.entries < 0.65 * off.matrix.entries
+    torch.testing.assert_close(dense_matrix(A), plain_matrix(A.geometry, projector), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("projector", ROWS)
 @pytest.mark.parametrize("scan, parts", [("even", 4), ("odd", 4), ("off centre", 1), ("uneven angles", 2)])
 def test_data_split_into_parts_that_the_gram_matrix_does_not_mix(scan, parts, projector):
     geometry = parallel_beam(**SCANS[scan])
