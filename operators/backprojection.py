@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from operators.geometry import Beam
-from operators.sparse import Matched
+from operators.sparse import matched
 
 PIXELS, VIEWS = 2048, 16  # of a block: what is computed of it stays in the caches
 
@@ -54,7 +54,7 @@ def backprojected(geometry: Beam, q: Tensor, shadows: Shadows) -> Tensor:
             sums[block].view(-1, len(image)).index_add_(0, columns.flatten(), spread)
         return sums.permute(2, 0, 1)[..., 1:].flip(-1).cumsum(-1).flip(-1)
 
-    flat = Matched.apply(q.reshape(-1, views, bins), down, up)
+    flat = matched(q.reshape(-1, views, bins), down, up)
     return flat.reshape(*q.shape[:-2], *geometry.shape)
 
 

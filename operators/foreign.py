@@ -17,7 +17,7 @@ from torch import Tensor
 
 from operators.checks import fault, shape_of
 from operators.linear import FromFunctions, LinearOperator
-from operators.sparse import Matched, SparseMatrix
+from operators.sparse import SparseMatrix, matched
 
 
 def from_functions(
@@ -43,8 +43,8 @@ def from_functions(
         if not callable(function):
             raise TypeError(f"{name}: got {type(function).__name__}; expected a function; "
                             "the order is forward, adjoint, in_shape, out_shape")
-    return FromFunctions(in_shape, out_shape, lambda x: Matched.apply(x, forward, adjoint),
-                         lambda y: Matched.apply(y, adjoint, forward))
+    return FromFunctions(in_shape, out_shape, lambda x: matched(x, forward, adjoint),
+                         lambda y: matched(y, adjoint, forward))
 
 
 def from_scipy(

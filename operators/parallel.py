@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from operators.geometry import ParallelBeam
 from operators.linear import FromFunctions, LinearOperator
 from operators.solve import damped_inverse
-from operators.sparse import Matched, SparseMatrix
+from operators.sparse import SparseMatrix, matched
 from operators.symmetry import Symmetry, data_permutation
 
 TOGETHER = 128  # unit data that are projected at once
@@ -41,11 +41,11 @@ class ParallelBeamTransform(LinearOperator):
         self.eigenspaces = nn.ModuleList()
 
     def _forward(self, x: Tensor) -> Tensor:
-        flat = Matched.apply(x.reshape(-1, *self.in_shape), self._project, self._backproject)
+        flat = matched(x.reshape(-1, *self.in_shape), self._project, self._backproject)
         return flat.reshape(x.shape[:-2] + self.out_shape)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        flat = Matched.apply(y.reshape(-1, *self.out_shape), self._backproject, self._project)
+        flat = matched(y.reshape(-1, *self.out_shape), self._backproject, self._project)
         return flat.reshape(y.shape[:-2] + self.in_shape)
 
     def extra_repr(self) -> str:

@@ -43,11 +43,11 @@ class SparseMatrix(LinearOperator):
             self.register_buffer(f"{name}_values", torch.from_numpy(half.data), False)
 
     def _forward(self, x: Tensor) -> Tensor:
-        flat = Matched.apply(x.reshape(-1, math.prod(self.in_shape)), self._project, self._backproject)
+        flat = matched(x.reshape(-1, math.prod(self.in_shape)), self._project, self._backproject)
         return flat.reshape(x.shape[: x.ndim - len(self.in_shape)] + self.out_shape)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        flat = Matched.apply(y.reshape(-1, math.prod(self.out_shape)), self._backproject, self._project)
+        flat = matched(y.reshape(-1, math.prod(self.out_shape)), self._backproject, self._project)
         return flat.reshape(y.shape[: y.ndim - len(self.out_shape)] + self.in_shape)
 
     def _project(self, x: Tensor) -> Tensor:
@@ -110,6 +110,11 @@ def stacked(parts: list[scipy.sparse.csr_matrix]) -> scipy.sparse.csr_matrix:
         at += part.nnz
     rows = np.concatenate(starts).astype(np.int32)
     return scipy.sparse.csr_matrix((values, indices, rows), shape=(rows.size - 1, columns), copy=False)
+
+
+def matched(x: Tensor, apply: Callable, adjoint: Callable) -> Tensor:
+    """apply(x), whose derivative is the adjoint's; where none is asked for, without autograd's own costs."""
+    return Matched.apply(x, apply, adjoint) if torch.is_grad_enabled() else apply(x)
 
 
 class Matched(torch.autograd.Function):
