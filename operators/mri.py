@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from operators.cartesian import RealCartesian
 from operators.channels import RealToComplex
 from operators.checks import complex_array, fault, image_shape, real_array
 from operators.each import Each
@@ -55,7 +56,7 @@ def mri(
 
     Returns:
         The operator, to (..., 2, H, W), or (..., C, 2, H, W) with coils; with a trajectory the last axes are (shots,
-        samples). With a mask and one coil, solves are in closed form, or take three iterations for real images.
+        samples). With a mask and one coil, solves are in closed form.
 
     Raises:
         ValueError: an argument is out of range or of another shape; the text has the remedy.
@@ -75,6 +76,10 @@ def mri(
         transform = nonuniform_fourier(shape, points)
     else:
         raise fault("mri", "mask and trajectory", "one of them", "leave out the mask: a trajectory is no grid")
+    if trajectory is None and coils is None and image == "real":
+        operator: LinearOperator = RealCartesian(torch.from_numpy(sampled.copy()))
+        operator.spec = {"name": "mri", "parameters": parameters}
+        return operator
     if coils is not None:
         parameters["coils"] = maps = _given_coils(coils, shape)
         transform = Each(maps.shape[:1], transform)

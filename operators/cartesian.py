@@ -1,0 +1,78 @@
+"""Cartesian k-space of a real image: the one case of MRI with one coil whose singular vectors are not plain waves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from operators.channels import to_channels, to_complex
+from operators.kspace import AXES
+from operators.linear import FromFunctions, LinearOperator
+from operators.solve import damped_inverse
+
+
+class RealCartesian(LinearOperator):
+    """y = M F x for a real image x: the samples at k and -k are conjugates, so either tells both.
+
+    A^H A is diagonal in the Hartley transform of the image, with the mean of the mask at k and at -k: 1 where both
+    are sampled, 1/2 where one is. On the data, A A^H keeps the part that k and -k agree on and drops what they do not.
+
+    Args:
+        mask: Boolean (H, W), True where k-space is sampled, the origin at (H // 2, W // 2).
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape, (2, *mask.shape))
+        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("partner", mask & mirrored(mask), persistent=False)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return to_channels(_centred(torch.fft.fft2, x)) * self.constant("mask", x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return _centred(torch.fft.ifft2, to_complex(y * self.constant("mask", y))).real
+
+    def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
+        mask, partner = (self.constant(name, u).to(u.dtype) for name in ("mask", "partner"))
+        conjugate = mirrored(u) * u.new_tensor([1.0, -1.0]).reshape(2, 1, 1)
+        agreed = torch.where(partner > 0, 0.5 * (u + conjugate), u)
+        half = 0.5 * (mask + partner)
+        return agreed * damped_inverse(half, rho) + (u - agreed) * damped_inverse(0.0 * half, rho)
+
+    def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
+        """Vh is the Hartley transform with the origin in the middle, s^2 the mean of the mask at k and at -k."""
+        squares = 0.5 * (self.mask.double() + mirrored(self.mask).double()).flatten()
+        seen = squares.nonzero()[:, 0]
+        s = squares[seen].sqrt()
+
+        def hartley(x: Tensor) -> Tensor:
+            spectrum = _centred(torch.fft.fft2, x)
+            return (spectrum.real - spectrum.imag).flatten(-2)[..., seen.to(x.device)]
+
+        def back(c: Tensor) -> Tensor:  # the transform is its own inverse
+            whole = c.new_zeros(c.shape[:-1] + (squares.numel(),)).index_copy(-1, seen.to(c.device), c)
+            spectrum = _centred(torch.fft.fft2, whole.unflatten(-1, self.in_shape))
+            return spectrum.real - spectrum.imag
+
+        Vh = FromFunctions(self.in_shape, s.shape, hartley, back)
+        U = FromFunctions(s.shape, self.out_shape, lambda c: self._forward(back(c / s.to(c))),
+                          lambda y: hartley(self._adjoint(y)) / s.to(y))  # fmt: skip
+        return U, s, Vh
+
+    @property
+    def measured(self) -> Tensor:
+        """The mask, on both channels."""
+        return self.mask.expand(self.out_shape)
+
+
+def _centred(transform: Callable[..., Tensor], x: Tensor) -> Tensor:
+    """The orthonormal transform of (..., H, W) with the origin at (H // 2, W // 2) before and after."""
+    return torch.fft.fftshift(transform(torch.fft.ifftshift(x, dim=AXES), norm="ortho"), dim=AXES)
+
+
+def mirrored(values: Tensor) -> Tensor:
+    """Values at -k in the place of those at k, (..., H, W), the origin at (H // 2, W // 2)."""
+    shifts = [1 - n % 2 for n in values.shape[-2:]]
+    return values.flip(AXES).roll(shifts, AXES)
