@@ -72,9 +72,13 @@ def test_6_a_truth_of_another_size_is_not_one_of_other_items(refused, recon_comm
 
 def test_6_wrong_layout_names_the_keys(refused, tmp_path, tiny):
     with h5py.File(tmp_path / "scan.h5", "w") as file:
-        file["exchange/data"] = np.zeros((2, 4, 4))
+        file["x_train"] = np.zeros((2, 4, 4))
     message = refused(3, "reconstruct", "scan.h5", "--prior", tiny, "-o", "out")
-    assert "exchange" in message and "fastMRI" in message
+    assert "closest: deepinv" in message and "fastMRI" in message and "exchange" in message
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["exchange/data"] = np.zeros((2, 4, 4))
+    message = refused(3, "evaluate", "scan.h5")
+    assert "closest: exchange" in message and "recon reconstruct" in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
