@@ -86,13 +86,13 @@ def speed(
     return rows, f"set-up of {case}: {', '.join(notes)}"
 
 
-def scikit_image(size: int, views: int, batch: int) -> str:
+def scikit_image(size: int, views: int, batch: int, clock: Callable[[], float]) -> str:
     """Milliseconds of scikit-image, once, for one image and counted `batch` times."""
     theta = np.arange(views) * 180.0 / views
     x = image(SHEPP_LOGAN, size)
     y = radon(x, theta, circle=True)
-    forward = batch * ms(lambda: radon(x, theta, circle=True))
-    adjoint = batch * ms(lambda: iradon(y, theta, filter_name=None, circle=True))
+    forward = batch * ms(lambda: radon(x, theta, circle=True), clock)
+    adjoint = batch * ms(lambda: iradon(y, theta, filter_name=None, circle=True), clock)
     return f"| {size}x{views}x{batch} even | scikit-image, once | {forward:.1f} | {adjoint:.1f} | | |"
 
 
@@ -118,7 +118,7 @@ def main() -> None:
             notes.append(note)
             print("\n".join(rows), flush=True)
             if kind == "even" and size <= 256:
-                print(scikit_image(size, views, batch), flush=True)
+                print(scikit_image(size, views, batch, CLOCKS[chosen.clock]), flush=True)
     print("\n" + "\n".join(notes))
 
 
