@@ -49,7 +49,7 @@ BOARDS = {  # side of the images in px -> prior, tasks
 }
 PEER = "deepinv "  # what the names of its methods begin with
 GRIDS = {  # what is tuned of each baseline
-    "tv": [{"weight": w} for w in (0.5, 1.0, 2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 25.0, 40.0)],
+    "tv": [{"weight": w} for w in (0.5, 1.0, 2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 25.0, 40.0, 60.0, 100.0)],
     "fbp": [{"window": w} for w in ("ramp", "shepp-logan", "cosine", "hann")],
     "pinv": [{}],
 }
