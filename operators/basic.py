@@ -87,6 +87,12 @@ class Dense(LinearOperator):
             rank = max(1, int((values > floor).sum()))
             self.left, self.values, self.right = left[:, :rank], values[:rank], right[:rank]
 
+    @property
+    def orthonormal_rows(self) -> bool:
+        self._decompose()
+        near = 8 * max(self.matrix.shape) * torch.finfo(self.matrix.dtype).eps
+        return len(self.values) == self.matrix.shape[0] and bool(((self.values - 1).abs() < near).all())
+
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
         self._decompose()
         left, eigenvalues = self.constant("left", u), self.constant("values", u) ** 2

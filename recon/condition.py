@@ -54,6 +54,22 @@ def on_estimate(
     return conditioned
 
 
+def merged(denoise: Denoise, y: Tensor, level: float) -> Denoise:
+    """E[x0 | x, y] for y = x0 + level n: with x one observation of both, of less noise, so no approximation at all.
+
+    N(x; x0, sigma^2) N(y; x0, level^2) is, as a function of x0, N(x0; m, tau^2) with m the mean of x and y weighted by
+    1 / sigma^2 and 1 / level^2, and 1 / tau^2 the sum of the weights.
+    """
+
+    def conditioned(x: Tensor, sigma: float) -> Tensor:
+        if level == 0:
+            return y.expand_as(x)
+        total = sigma**2 + level**2
+        return denoise(x + sigma**2 / total * (y - x), sigma * level / total**0.5)
+
+    return conditioned
+
+
 def multi_step(denoise: Denoise, calls: int, sigma_min: float) -> Denoise:
     """The end of the probability-flow ODE from (x, sigma) by `calls` Euler steps, in place of one Tweedie jump.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from operators import LinearOperator
 from recon import consistency, guidance
 from recon.annealed import csgm, predictor_corrector, score_mri, song2022
-from recon.condition import Denoise, guided, multi_step, on_estimate
+from recon.condition import Denoise, guided, merged, multi_step, on_estimate
 from recon.energy import ENERGIES, Energy, EnergyName, energy, total
 from recon.general import local, local_norm
 from recon.grids import default_levels, noise_damping, vp_levels, white_variance
@@ -228,7 +229,12 @@ def spectral(
 
     From a hundred calls on, each sample is drawn by four weighted particles, which choose between modes as more levels
     cannot: for linear operators with Gaussian noise, and its own step. Network calls are levels times particles.
+    Data that are the image itself in white noise are merged with the state: exact, and without backpropagation.
     """
+    operator = measurement.operator
+    if measurement.gaussian and operator.orthonormal_rows and prod(operator.in_shape) == prod(operator.out_shape):
+        seen = operator.adjoint(measurement.y).reshape(measurement.image_shape)
+        return solve(merged(prior.denoise, seen, measurement.sigma), prior, steps, step)
     weighable = measurement.gaussian and step == "ancestral2m"
     count = particles or (4 if steps >= 100 and weighable else 1)
     if count > 1 and not weighable:
