@@ -29,7 +29,7 @@ TASKS: dict[str, dict] = {
     "inpaint": {"keep": 0.5, "seed": 0},
     "blur": {"std": 2.0},
     "mri": {"acceleration": 4, "image": "real"},
-    "ct": {"angles": 60},
+    "ct": {"angles": 60, "projector": "strip"},
 }
 NOISE = 0.01  # of the largest value
 

@@ -37,7 +37,7 @@ from tests.benchmarks.table import append_row, read_rows, summary, table
 
 TUNED_ON = 16  # training slices
 TASKS = {  # name of the operator -> its options, noise level, whether that is a share of the largest |A x|
-    "ct": ({"angles": 23}, 0.01, True),
+    "ct": ({"angles": 23, "projector": "strip"}, 0.01, True),
     "inpaint": ({"keep": 0.4, "seed": 0}, 0.01, False),
     "blur": ({"std": 2.0}, 0.02, False),
     "downsample": ({"factor": 4}, 0.01, False),
