@@ -31,6 +31,7 @@ UNESTIMATED = {  # operators whose data do not show their noise, and why
     "mri": "neighbours in k-space are not alike",
     "phase_retrieval": "neighbours in a diffraction pattern are not alike",
 }
+UNSTATED = {"ct": {"projector": "strip"}, "ct_fan": {"projector": "strip"}}  # what older files were measured with
 FLAT = 0.02  # share of the range of a picture within which values count as one
 
 
@@ -89,7 +90,7 @@ def from_file(path: Path, noise: str | None, items: str | None, run: Run) -> Tas
     wanted = chosen(items, len(stored.y))
     y, x = (None if part is None else torch.from_numpy(part[wanted]) for part in (stored.y, stored.x))
     with refusing("E-OPERATOR", "operator cannot be built", f"{path}:/operator", INPUT):
-        built = OPERATORS[name](**stored.operator["parameters"])
+        built = OPERATORS[name](**{**UNSTATED.get(name, {}), **stored.operator["parameters"]})
     levels = {key: value for key, value in stored.noise.items() if key != "model"}
     model = stored.noise["model"]
     if noise is not None:

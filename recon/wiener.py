@@ -30,7 +30,9 @@ from recon.local_gain import regularised_inverse
 from recon.prior import Prior
 from recon.stationary import from_waves, symbol, waves
 
-LONGER = 3  # iterations of weighted data over those of data of one level
+LONGER = 3  # iterations of weighted data over those of data of one level, and of the next try over those of this one
+FAR = 16  # times the images' own spread: where data that see a part of the image only are hardest to explain
+MOST, WORTH = 27, 0.95  # up to so many times the iterations, as long as more bring the objective down to that share
 
 
 class Solved(NamedTuple):
@@ -58,7 +60,8 @@ def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: f
     Args:
         measurement: linear, with noise of one level.
         prior: of the images.
-        iterations: at most so many, `LONGER` times as many where the data's weights differ.
+        iterations: at most so many, `LONGER` times as many where the data's weights differ, and more where they leave
+            data unexplained that more of them explain, as with detectors which do not cover the image.
         tolerance: of the residual relative to the first in data space; of the error in standard deviations of the
             posterior in image space.
     """
@@ -66,22 +69,33 @@ def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: f
         return weighted_space(measurement, prior, iterations, tolerance)
     whitened = isinstance(measurement.operator, Compose) and isinstance(measurement.operator.outer, Diagonal)
     spaces = (image_space, data_space, weighted_space) if whitened else (image_space, data_space)
-    ways = [way(measurement, prior, iterations, tolerance) for way in spaces]
-    operator, level, generator = measurement.operator, prior.data_std, torch.Generator().manual_seed(0)
+
+    def left_undone(space: Callable[..., Way], count: int, level: float) -> float:
+        return objective(space(measurement, prior, count, tolerance), measurement, prior, level, tolerance)
+
+    space = min(spaces, key=lambda space: left_undone(space, iterations, prior.data_std))
+    levels, most = (prior.data_std, FAR * prior.data_std), MOST * iterations
+    while iterations < most and any(
+        left_undone(space, LONGER * iterations, level) < WORTH * left_undone(space, iterations, level)
+        for level in levels
+    ):
+        iterations *= LONGER
+    return space(measurement, prior, iterations, tolerance)
+
+
+def objective(way: Way, measurement: Measurement, prior: Prior, level: float, tolerance: float) -> float:
+    """<v, C v> + |r - A C v|^2 / N for one residual r drawn from the model at a level: least at the solution."""
+    operator, generator = measurement.operator, torch.Generator().manual_seed(0)
     like = measurement.y.new_zeros((1, *measurement.image_shape[1:]))
     draws = [torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
              for part in (like, measurement.y[:1])]  # fmt: skip
     residual = operator(prior.error_filter(draws[0], level, 0.5)) + measurement.sigma * draws[1]
     if operator.measured is not None:
         residual = residual * operator.measured.to(residual)
-
-    def objective(way: Way) -> float:
-        found = way.solve(residual, level)
-        left = residual - operator(found.shift)
-        noise = max(measurement.sigma**2, tolerance**2 * float(residual.square().mean()))
-        return float(dot(found.v, found.shift) + dot(left, left) / noise)
-
-    return min(ways, key=objective)
+    found = way.solve(residual, level)
+    left = residual - operator(found.shift)
+    noise = max(measurement.sigma**2, tolerance**2 * float(residual.square().mean()))
+    return float(dot(found.v, found.shift) + dot(left, left) / noise)
 
 
 def data_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:

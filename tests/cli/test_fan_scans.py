@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 import data
+from cli import measure
+from cli.run_record import Run
 from operators import OPERATORS
 
 FAN = ["--operator", "ct_fan", "--set", "source_mm=40", "--set", "detector_mm=70"]
@@ -77,3 +80,15 @@ def test_it_is_described(recon_command):
     found = json.loads(recon_command("info", "ct_fan", "--json").out)["--set NAME=VALUE"]
     assert {"source_mm", "detector_mm", "detector", "detector_centre", "centre", "angles"} <= set(found)
     assert "default flat" in found["detector"]
+
+
+def test_files_from_before_projectors_had_names_keep_theirs(recon_command, picture):
+    """The same data under the projector that they were measured with, and told apart from today's."""
+    for name, more in (("old.h5", ["--set", "projector=strip"]), ("new.h5", [])):
+        assert recon_command("simulate", picture, *FAN, "--angles", 90, *more, "-o", name).code == 0
+    with h5py.File("old.h5", "r+") as file:
+        parameters = json.loads(file["operator"].attrs["parameters"])
+        assert parameters.pop("projector") == "strip"
+        file["operator"].attrs["parameters"] = json.dumps(parameters)
+    read = [measure.from_file(Path(name), None, None, Run("test", {})) for name in ("old.h5", "new.h5")]
+    assert [task.measurement.operator.spec["parameters"]["projector"] for task in read] == ["strip", "ray"]
