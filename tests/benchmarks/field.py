@@ -61,7 +61,7 @@ def operator_of(task: str, size: tuple[int, int] = SIZE) -> operators.LinearOper
         return make["inpaint"](shape=size, keep=0.5, seed=0)
     if task == "blur":
         return make["blur"](shape=size, std=2.0)
-    views = make["ct"](shape=size, angles=20)
+    views = make["ct"](shape=size, angles=20, projector="strip")
     return (1 / operators.operator_norm(views)) * views
 
 

@@ -60,7 +60,7 @@ def slices(path: str, subset: int, count: int) -> tuple[Tensor, list[float]]:
 
 def measure(hu: Tensor, spacing_mm: float, I0: float, seed: int) -> recon.Measurement:
     """Counts of one slice (1, 1, H, W)."""
-    A = operators.OPERATORS["ct"](shape=hu.shape[-2:], angles=VIEWS, spacing_mm=spacing_mm)
+    A = operators.OPERATORS["ct"](shape=hu.shape[-2:], angles=VIEWS, spacing_mm=spacing_mm, projector="strip")
     noise, clean = operators.TransmissionCT(I0, ELECTRONIC), A(attenuation(hu))
     generator = torch.Generator().manual_seed(seed)
     draws = [torch.randn(clean.shape, generator=generator) for _ in range(noise.draws)]
