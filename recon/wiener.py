@@ -31,8 +31,8 @@ from recon.prior import Prior
 from recon.stationary import from_waves, symbol, waves
 
 LONGER = 3  # iterations of weighted data over those of data of one level, and of the next try over those of this one
-FAR = 16  # times the images' own spread: where data that see a part of the image only are hardest to explain
-MOST, WORTH = 27, 0.95  # up to so many times the iterations, as long as more bring the objective down to that share
+MOST = 27  # up to so many times the iterations that were asked for
+WORTH = {1: 0.95, 16: 0.5}  # level in the images' own spread -> share of the objective that is worth more iterations
 
 
 class Solved(NamedTuple):
@@ -74,10 +74,11 @@ def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: f
         return objective(space(measurement, prior, count, tolerance), measurement, prior, level, tolerance)
 
     space = min(spaces, key=lambda space: left_undone(space, iterations, prior.data_std))
-    levels, most = (prior.data_std, FAR * prior.data_std), MOST * iterations
+    most = 1 if space is data_space else MOST * iterations  # which is best only where it is done
     while iterations < most and any(
-        left_undone(space, LONGER * iterations, level) < WORTH * left_undone(space, iterations, level)
-        for level in levels
+        left_undone(space, LONGER * iterations, far * prior.data_std)
+        < share * left_undone(space, iterations, far * prior.data_std)
+        for far, share in WORTH.items()
     ):
         iterations *= LONGER
     return space(measurement, prior, iterations, tolerance)

@@ -115,7 +115,7 @@ def test_weights_of_two_decades_cost_half_the_error_that_they_cost_without_the_g
         return float((energy / e.numel()).sqrt())
 
     assert error(weighted_space, 4) < 0.6 * error(image_space, 4 * LONGER)
-    assert error(solver, 4) == error(weighted_space, 4)
+    assert error(solver, 4) <= error(weighted_space, 4)
 
 
 @pytest.mark.parametrize("I0", [30.0, 1e4])
