@@ -32,7 +32,7 @@ from recon.stationary import from_waves, symbol, waves
 
 LONGER = 3  # iterations of weighted data over those of data of one level, and of the next try over those of this one
 MOST = 27  # up to so many times the iterations that were asked for
-WORTH = {1: 0.95, 16: 0.5}  # level in the images' own spread -> share of the objective that is worth more iterations
+WORTH = {1: 0.95, 16: 0.7}  # level in the images' own spread -> share of the objective that is worth more iterations
 
 
 class Solved(NamedTuple):
