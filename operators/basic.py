@@ -89,9 +89,11 @@ class Dense(LinearOperator):
 
     @property
     def orthonormal_rows(self) -> bool:
-        self._decompose()
-        near = 8 * max(self.matrix.shape) * torch.finfo(self.matrix.dtype).eps
-        return len(self.values) == self.matrix.shape[0] and bool(((self.values - 1).abs() < near).all())
+        near, rows = 8 * max(self.matrix.shape) * torch.finfo(self.matrix.dtype).eps, self.matrix.double()
+        if not bool(((rows.square().sum(1) - 1).abs() < near).all()):  # most matrices need no product to tell
+            return False
+        unit = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
+        return bool(((rows @ rows.T - unit).abs() < near).all())
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
         self._decompose()

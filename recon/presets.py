@@ -232,7 +232,7 @@ def spectral(
     Data that are the image itself in white noise are merged with the state: exact, and without backpropagation.
     """
     operator = measurement.operator
-    if measurement.gaussian and operator.orthonormal_rows and prod(operator.in_shape) == prod(operator.out_shape):
+    if measurement.gaussian and prod(operator.in_shape) == prod(operator.out_shape) and operator.orthonormal_rows:
         seen = operator.adjoint(measurement.y).reshape(measurement.image_shape)
         return solve(merged(prior.denoise, seen, measurement.sigma), prior, steps, step)
     weighable = measurement.gaussian and step == "ancestral2m"

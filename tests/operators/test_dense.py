@@ -69,3 +69,13 @@ def test_rho_tiny_beside_the_spectrum_is_still_rho():
 def test_refusals(matrix, change, message):
     with pytest.raises(ValueError, match=message):
         Dense(**{"matrix": matrix, "in_shape": (3, 4), "out_shape": (6,), **change})
+
+
+def test_rows_are_known_to_be_orthonormal_without_a_decomposition(monkeypatch):
+    monkeypatch.setattr("operators.basic.Dense._decompose", None)
+    rows = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
+    slanted = rows.clone()
+    slanted[0] = (rows[0] + 1e-3 * rows[1]) / (1 + 1e-6) ** 0.5  # of unit length, but not at right angles
+    for matrix, known in ((rows, True), (rows[:4], True), (rows.float(), True), (2 * rows, False), (slanted, False)):
+        assert Dense(matrix, (6,), (len(matrix),)).orthonormal_rows is known
+    assert not Dense(rows[:, :4], (4,), (6,)).orthonormal_rows
