@@ -15,14 +15,14 @@ import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import embedding_bag
 
 from operators.checks import fault
 from operators.geometry import Beam, ParallelBeam
 from operators.packed import PackedMatrix
 from operators.parallel import ParallelBeamTransform
-from operators.sparse import SparseMatrix, stacked
-from operators.symmetry import Folding, folding, moved, moved_back
+from operators.sparse import SparseMatrix, matched, stacked
+from operators.symmetry import Folding, folding, moved
 
 COLUMNS = 32  # images moved by symmetries that one product takes: what is more no longer fits the caches
 BUDGET = 3 * 2**29  # bytes of a matrix with its transpose
@@ -62,69 +62,99 @@ class FoldedTransform(ParallelBeamTransform):
     ) -> None:
         super().__init__(geometry, bases)
         fold = fold or folding(geometry)
-        self.margins, self.symmetries, self.grid = fold.margins, fold.symmetries, fold.geometry.shape
         self.matrix = _matrix(fold, weights, np.float64 if bases else np.float32)
-        # Of the bins: how many lie below those held, and which of those held is the first that is not in the middle.
-        self.below, self.next = geometry.detectors - fold.geometry.detectors, geometry.detectors % 2
-        views = [np.flatnonzero(fold.symmetry == i) for i in range(len(fold.symmetries))]
-        self.places = [(torch.from_numpy(some), torch.from_numpy(fold.angle[some])) for some in views]
+        copies, taken = _copies(fold, self.in_shape), _taken(fold, self.out_shape)
+        self.together = max(1, COLUMNS // copies.shape[1])
+        self.rows = math.prod(self.matrix.out_shape)
+        places = {"copies": copies.flatten(), "taken": taken, "given": _inverse(taken, self.rows * copies.shape[1]),
+                  "returned": _returned(copies, math.prod(self.in_shape))}  # fmt: skip
+        for name, index in places.items():
+            self.register_buffer(name, torch.from_numpy(index.astype(np.int32)), persistent=False)
 
     def _project(self, x: Tensor) -> Tensor:
-        return torch.cat([self._project_some(part) for part in x.split(COLUMNS)])
+        return self._by_parts(lambda some: self._data(self._seen(some)), x, self.out_shape)
 
     def _backproject(self, y: Tensor) -> Tensor:
-        return torch.cat([self._backproject_some(part) for part in y.split(COLUMNS)])
+        def image(some: Tensor) -> Tensor:
+            return self._images(_with_zero(some).index_select(0, self.given).reshape(self.rows, -1))
 
-    def _project_some(self, x: Tensor) -> Tensor:
-        top, left = self.margins
-        rest = [n - m - k for n, m, k in zip(self.grid, self.margins, self.in_shape, strict=True)]
-        images = pad(x.permute(1, 2, 0).contiguous(), (0, 0, left, rest[1], top, rest[0]))
-        y = x.new_empty(*self.out_shape, len(x))
-        for some in self._groups(len(x)):
-            columns = torch.stack([moved(images, self.symmetries[i]) for i in some], dim=2)
-            columns = columns.reshape(math.prod(self.grid), -1)
-            # Half a turn more reverses the order of the pixels.
-            sides = [columns, columns.flip(0)] if self.below else [columns]
-            products = _together(self.matrix.times, sides)
-            front, *behind = (part.reshape(*self.matrix.out_shape, len(some), len(x)) for part in products)
-            for j, (views, angles) in enumerate(self.places[some.start : some.stop]):
-                y[views, self.below :] = front[angles, :, j]
-                for back in behind:
-                    y[views, : self.below] = back[angles, self.next :, j].flip(1)
-        return y.permute(2, 0, 1)
+        return self._by_parts(image, y, self.in_shape)
 
-    def _backproject_some(self, y: Tensor) -> Tensor:
-        (top, left), (height, width) = self.margins, self.in_shape
-        y, total = y.permute(1, 2, 0), y.new_zeros(*self.grid, len(y))
-        for some in self._groups(y.shape[2]):
-            shape = *self.matrix.out_shape, len(some), y.shape[2]
-            front, *behind = sides = [y.new_zeros(shape) for _ in range(2 if self.below else 1)]
-            for j, (views, angles) in enumerate(self.places[some.start : some.stop]):
-                front[angles, :, j] = y[views, self.below :]
-                for back in behind:
-                    back[angles, self.next :, j] = y[views, : self.below].flip(1)
-            flat = [side.reshape(math.prod(self.matrix.out_shape), -1) for side in sides]
-            columns, *turned = _together(self.matrix.transposed_times, flat)
-            for side in turned:
-                columns = columns + side.flip(0)
-            images = columns.reshape(*self.grid, len(some), y.shape[2])
-            for j, i in enumerate(some):
-                total += moved_back(images[:, :, j], self.symmetries[i])
-        return total[top : top + height, left : left + width].permute(2, 0, 1).contiguous()
+    def _project_and_back(self, x: Tensor) -> Tensor:
+        """Without the detour through the order of the data."""
+        kept = (self.given < math.prod(self.out_shape)).to(x.dtype)[:, None]
 
-    def _groups(self, samples: int) -> Iterator[range]:
-        """The symmetries by which so many images are moved for one product."""
-        together = max(1, COLUMNS // max(1, samples))
-        for start in range(0, len(self.symmetries), together):
-            yield range(start, min(start + together, len(self.symmetries)))
+        def image(some: Tensor) -> Tensor:
+            seen = self._seen(some)
+            return self._images((seen.reshape(kept.numel(), -1) * kept).reshape(seen.shape))
+
+        return self._by_parts(image, x, self.in_shape)
+
+    def _normal(self, x: Tensor) -> Tensor:
+        flat = matched(x.reshape(-1, *self.in_shape), self._project_and_back, self._project_and_back)
+        return flat.reshape(x.shape)
+
+    def _by_parts(self, apply: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """apply, from columns (elements, samples) to such, on so many samples at a time as the caches hold."""
+        parts = [apply(part.flatten(1).T).T.reshape(-1, *shape) for part in x.split(self.together)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0].contiguous()
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """M times all copies of images (pixels, samples): (rows of M, copies x samples)."""
+        copies = _with_zero(x).index_select(0, self.copies)
+        return self.matrix.times(copies.reshape(math.prod(self.matrix.in_shape), -1))
+
+    def _data(self, seen: Tensor) -> Tensor:
+        """Each datum where a copy saw it, (data, samples)."""
+        return seen.reshape(len(self.given), -1).index_select(0, self.taken)
+
+    def _images(self, seen: Tensor) -> Tensor:
+        """The adjoint of `_seen`: M^T, and the copies moved back and added, (pixels, samples)."""
+        columns = self.matrix.transposed_times(seen).reshape(len(self.copies), -1)
+        return embedding_bag(self.returned, columns, mode="sum")
 
 
-def _together(product: Callable[[Tensor], Tensor], sides: list[Tensor]) -> list[Tensor]:
-    """The products of each, in one where they are few columns."""
-    count = sides[0].shape[1]
-    if len(sides) * count > COLUMNS:
-        return [product(side) for side in sides]
-    return list(product(torch.cat(sides, dim=1)).split(count, dim=1))
+def _with_zero(columns: Tensor) -> Tensor:
+    """A copy of columns (elements, samples) with a row of zeros at the end."""
+    padded = columns.new_zeros(len(columns) + 1, columns.shape[1])
+    padded[:-1] = columns
+    return padded
+
+
+def _copies(fold: Folding, shape: tuple[int, ...]) -> np.ndarray:
+    """Which pixel of an image of that shape each pixel of each moved copy is, (pixels of the grid, copies), or their
+    number where it is outside. Half a turn more, as from behind, reverses the order of the pixels.
+    """
+    size, (top, left) = math.prod(shape), fold.margins
+    rest = [n - m - k for n, m, k in zip(fold.geometry.shape, fold.margins, shape, strict=True)]
+    pixels = np.pad(np.arange(size).reshape(shape), ((top, rest[0]), (left, rest[1])), constant_values=size)
+    copies = [moved(torch.from_numpy(pixels), symmetry).flatten().numpy() for symmetry in fold.symmetries]
+    return np.stack(copies + [copy[::-1] for copy in copies if fold.half], axis=1)
+
+
+def _taken(fold: Folding, shape: tuple[int, ...]) -> np.ndarray:
+    """Where each datum is among the products of M with all copies: (row of M) x copies + copy."""
+    views, bins = fold.geometry.angles_rad.size, fold.geometry.detectors
+    below, following = shape[1] - bins, shape[1] % 2  # bins that only the copies from behind see; the middle one is not
+    count = len(fold.symmetries) * (2 if fold.half else 1)
+    rows = np.arange(views * bins).reshape(views, bins)[fold.angle] * count
+    front, behind = rows + fold.symmetry[:, None], rows + len(fold.symmetries) + fold.symmetry[:, None]
+    return np.concatenate([behind[:, following:][:, ::-1], front] if below else [front], axis=1).flatten()
+
+
+def _inverse(taken: np.ndarray, size: int) -> np.ndarray:
+    """Which datum each of `size` products is, or the number of data where it is none."""
+    given = np.full(size, taken.size)
+    given[taken] = np.arange(taken.size)
+    return given
+
+
+def _returned(copies: np.ndarray, size: int) -> np.ndarray:
+    """Where each of `size` pixels is among (pixels of the grid) x copies, one place a copy: (size, copies)."""
+    places = np.empty((size + 1, copies.shape[1]), dtype=np.int64)
+    for j, copy in enumerate(copies.T):
+        places[copy, j] = np.arange(copy.size) * copies.shape[1] + j
+    return places[:-1]
 
 
 def held_whole(fold: Folding, weights: Weights) -> bool:

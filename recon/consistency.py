@@ -95,7 +95,7 @@ def data_cg(measurement: Measurement, iterations: int, weight: float) -> Consist
 
     def pull(v: Tensor, sigma: float) -> Tensor:
         start = operator.adjoint(measurement.residual(v))
-        return v + truncated_cg(lambda u: operator.adjoint(operator(u)) + weight * u, start, iterations)
+        return v + truncated_cg(lambda u: operator.normal(u) + weight * u, start, iterations)
 
     return pull
 

@@ -91,7 +91,7 @@ def likelihood_norm(measurement: Measurement, weight: Callable[[float], float]) 
         least = torch.finfo(x0.dtype).tiny
         v = gradient / length(gradient, x0).clamp(min=least)
         for _ in range(POWER_STEPS):
-            image = operator.adjoint(operator(v))
+            image = operator.normal(v)
             v = image / length(image, x0).clamp(min=least)
         norm = length(operator(v), x0)
         return weight(sigma) * vjp(gradient / (length(residual, x0) * norm).clamp(min=least))

@@ -124,7 +124,7 @@ def image_space(measurement: Measurement, prior: Prior, iterations: int, toleran
     """
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)
     rows = like if isinstance(operator, Weighted) else like[:1]
-    response, diagonal = symbol(lambda x: operator.adjoint(operator(x)), rows)
+    response, diagonal = symbol(lambda x: operator.normal(x), rows)
     elements, goal = like[0].numel() / measurement.y[0].numel(), tolerance**2 * like[0].numel()
 
     @lru_cache(maxsize=1)
@@ -139,7 +139,7 @@ def image_space(measurement: Measurement, prior: Prior, iterations: int, toleran
         level = noise.reshape(-1, *(1,) * (like.ndim - 1))
 
         def information(x: Tensor) -> Tensor:
-            return operator.adjoint(operator(x)) / level
+            return operator.normal(x) / level
 
         b = operator.adjoint(residual) / level
         if not stationary:
@@ -179,7 +179,7 @@ def weighted_space(measurement: Measurement, prior: Prior, iterations: int, tole
     rows, noise = like if isinstance(operator, Weighted) else like[:1], measurement.sigma**2
 
     def information(x: Tensor) -> Tensor:
-        return operator.adjoint(operator(x)) / noise
+        return operator.normal(x) / noise
 
     def plain() -> Way:
         return image_space(measurement, prior, iterations, tolerance)

@@ -59,6 +59,8 @@ def test_battery(scan, projector):
         (gradient,) = torch.autograd.grad(0.5 * (A(x) - y).square().sum(), x)
         expected = A.adjoint(A(x.detach()) - y)
         assert (gradient - expected).norm() <= 3 * tolerance * expected.norm()
+        both = A.adjoint(A(x.detach()))
+        assert (A.normal(x) - both).norm() <= 3 * tolerance * both.norm()
         single = torch.cat([A(x[i : i + 1]) for i in range(3)])
         assert (A(x) - single).norm() <= 3 * tolerance * single.norm()
         many = A(x.detach().repeat(30, 1, 1, 1))  # more than one product takes at once

@@ -135,6 +135,15 @@ def test_adjoint_matches(A, precision):
         assert gap <= tolerance, f"<A x, y> and <x, A^H y> differ by {gap:.2e} |A x| |y|"
 
 
+def test_normal(A, precision):
+    dtype, tolerance = precision
+    x = image(A, dtype).requires_grad_()
+    found, expected = A.normal(x), A.adjoint(A(x.detach()))
+    close(found, expected, tolerance)
+    (gradient,) = torch.autograd.grad(0.5 * (x * found).sum(), x)  # A^H A is its own adjoint
+    close(gradient, expected, 3 * tolerance)
+
+
 def test_linear(A, precision):
     dtype, tolerance = precision
     x, z = image(A, dtype), image(A, dtype, 2)
