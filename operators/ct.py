@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,16 +12,17 @@ from operators.checks import fault
 from operators.folded import FoldedTransform, held_whole
 from operators.fourier_slice import FourierSliceTransform, cubic, rays, square
 from operators.geometry import ParallelBeam, parallel_beam
-from operators.parallel import ParallelBeamTransform, even_and_odd
+from operators.parallel import ParallelBeamTransform
 from operators.rays import RAYS
-from operators.sparse import SparseMatrix
+from operators.splitting import Splitting, splitting
 from operators.strips import STRIPS
-from operators.symmetry import HALF_TURN, MIRROR, Symmetry, folding
+from operators.symmetry import HALF_TURN, MIRROR, QUARTER_TURN, Symmetry, folding
 
-EXACT_GRAM_SIZE = 3000  # up to the cost of one eigendecomposition of this size (seconds), it beats iterative solves
+EXACT_GRAM_SIZE = 3200  # up to the cost of one eigendecomposition of this size (seconds), it beats iterative solves
+SQUARE = (MIRROR, HALF_TURN, QUARTER_TURN)
 PROJECTORS = {  # with the symmetries that they keep to rounding
-    "ray": (partial(FoldedTransform, weights=RAYS), (MIRROR, HALF_TURN)),
-    "strip": (partial(FoldedTransform, weights=STRIPS), (MIRROR, HALF_TURN)),
+    "ray": (partial(FoldedTransform, weights=RAYS), SQUARE),
+    "strip": (partial(FoldedTransform, weights=STRIPS), SQUARE),
     "fourier-ray": (partial(FourierSliceTransform, model=rays), ()),
     "fourier": (partial(FourierSliceTransform, model=square), ()),
     "cubic": (partial(FourierSliceTransform, model=cubic), ()),
@@ -47,7 +47,7 @@ def ct(
     frequencies: within 0.01 % on smooth images, with ripples beside sharp edges, of up to 1 % and 0.05 % of the largest
     value. They hold less memory, and are faster at many views, above all where these are not spread evenly about the
     image's middle. "cubic" differs from "fourier" in taking the image as the cubic interpolation of its pixels; its
-    ripples are of 1 %. Small problems are solved exactly by "ray" and "strip" up to twice as many data, since their
+    ripples are of 1 %. Small problems are solved exactly by "ray" and "strip" up to four times as many data, since their
     symmetries are exact.
 
     "auto" is "ray", and "fourier-ray" where the matrix of "ray" would take more than 1.5 GiB. The choice depends on the
@@ -77,7 +77,7 @@ def ct(
     )
     projector = _automatic(geometry) if projector == "auto" else projector
     build, symmetries = PROJECTORS[projector]
-    operator = build(geometry, _exact_bases(geometry, symmetries))
+    operator = build(geometry, _exact_parts(geometry, symmetries))
     operator.spec = {
         "name": "ct",
         "parameters": {
@@ -95,10 +95,9 @@ def _automatic(geometry: ParallelBeam) -> str:
     return "ray" if held_whole(folding(geometry), RAYS) else "fourier-ray"
 
 
-def _exact_bases(geometry: ParallelBeam, symmetries: Sequence[Symmetry]) -> list[SparseMatrix]:
-    """The parts in which A A^H is diagonalised, none if that would take too long."""
+def _exact_parts(geometry: ParallelBeam, symmetries: Sequence[Symmetry]) -> Splitting | None:
+    """The parts in which A A^H is diagonalised, None if that would take too long."""
     if geometry.angles_rad.size * geometry.detectors > 4 * EXACT_GRAM_SIZE:
-        return []
-    bases = even_and_odd(geometry, symmetries)
-    cost = sum(math.prod(basis.out_shape) ** 3 for basis in bases)
-    return bases if cost <= EXACT_GRAM_SIZE**3 else []
+        return None
+    parts = splitting(geometry, symmetries)
+    return parts if parts.cost <= EXACT_GRAM_SIZE**3 else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.sparse
 from torch import Tensor
 
 from operators.checks import fault
@@ -13,7 +12,7 @@ from operators.fan_geometry import FanBeam, fan_beam
 from operators.fan_strips import FAN_STRIPS
 from operators.folded import FoldedTransform
 from operators.rays import RAYS
-from operators.sparse import SparseMatrix
+from operators.splitting import Splitting, unsplit
 from operators.symmetry import HALF_TURN, IDENTITY, Folding, folding
 
 EXACT_GRAM_SIZE = 3000  # up to this many data, one eigendecomposition (seconds) beats iterative solves
@@ -90,8 +89,6 @@ def ct_fan(
     return operator
 
 
-def _unit_data(geometry: FanBeam) -> list[SparseMatrix]:
-    """The data as they are, in which A A^H is diagonalised, where they are few."""
-    size = geometry.angles_rad.size * geometry.detectors
-    few = size <= EXACT_GRAM_SIZE
-    return [SparseMatrix(scipy.sparse.identity(size, format="csr"), (size,), (size,))] if few else []
+def _unit_data(geometry: FanBeam) -> Splitting | None:
+    """Images and data as they are, in which A A^H is diagonalised, where the data are few."""
+    return unsplit(geometry) if geometry.angles_rad.size * geometry.detectors <= EXACT_GRAM_SIZE else None

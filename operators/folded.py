@@ -22,6 +22,7 @@ from operators.geometry import Beam, ParallelBeam
 from operators.packed import PackedMatrix
 from operators.parallel import ParallelBeamTransform
 from operators.sparse import SparseMatrix, matched, stacked
+from operators.splitting import Splitting
 from operators.symmetry import Folding, folding, moved
 
 COLUMNS = 32  # images moved by symmetries that one product takes: what is more no longer fits the caches
@@ -52,17 +53,17 @@ class FoldedTransform(ParallelBeamTransform):
 
     Args:
         geometry: Where the rays run.
-        bases: As for `ParallelBeamTransform`; where there are any, the weights are float64, else float32.
+        parts: As for `ParallelBeamTransform`; where there are any, the weights are float64, else float32.
         weights: The model.
         fold: Which views repeat others; by default those that the symmetries of the grid allow a parallel beam.
     """
 
     def __init__(
-        self, geometry: ParallelBeam, bases: list[SparseMatrix], weights: Weights, fold: Folding | None = None
+        self, geometry: ParallelBeam, parts: Splitting | None, weights: Weights, fold: Folding | None = None
     ) -> None:
-        super().__init__(geometry, bases)
+        super().__init__(geometry, parts)
         fold = fold or folding(geometry)
-        self.matrix = _matrix(fold, weights, np.float64 if bases else np.float32)
+        self.matrix = _matrix(fold, weights, np.float64 if parts else np.float32)
         copies, taken = _copies(fold, self.in_shape), _taken(fold, self.out_shape)
         self.together = max(1, COLUMNS // copies.shape[1])
         self.rows = math.prod(self.matrix.out_shape)

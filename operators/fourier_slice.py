@@ -29,6 +29,7 @@ from operators.geometry import ParallelBeam
 from operators.parallel import ParallelBeamTransform
 from operators.rays import SHARPER
 from operators.sparse import SparseMatrix
+from operators.splitting import Splitting
 
 WIDTH = 6  # of the kernel in grid points, even
 OVERSAMPLING = 1.5
@@ -44,15 +45,15 @@ class FourierSliceTransform(ParallelBeamTransform):
 
     Args:
         geometry: Where the rays run.
-        bases: As for `ParallelBeamTransform`; where there are any, the weights are float64, else float32.
+        parts: As for `ParallelBeamTransform`; where there are any, the weights are float64, else float32.
         model: `square`, `cubic` or `rays`: the spectrum of what a bin sees of a pixel, (angles, frequencies), at cycles
             per pixel along both axes (2, angles, frequencies) and cycles per bin (frequencies,).
     """
 
     def __init__(
-        self, geometry: ParallelBeam, bases: list[SparseMatrix], model: Callable[[np.ndarray, np.ndarray], np.ndarray]
+        self, geometry: ParallelBeam, parts: Splitting | None, model: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> None:
-        super().__init__(geometry, bases)
+        super().__init__(geometry, parts)
         self.grid = tuple(_even_fast(math.ceil(OVERSAMPLING * n) + WIDTH) for n in geometry.shape)
         starts = [g // 2 - n // 2 for g, n in zip(self.grid, geometry.shape, strict=True)]
         ends = [g - n - start for g, n, start in zip(self.grid, geometry.shape, starts, strict=True)]
@@ -73,7 +74,7 @@ class FourierSliceTransform(ParallelBeamTransform):
         }
         for name, values in constants.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
-        self.matrix = _gridding(self.grid, cycles, np.float64 if bases else np.float32)
+        self.matrix = _gridding(self.grid, cycles, np.float64 if parts else np.float32)
 
     def _project(self, x: Tensor) -> Tensor:
         half = torch.fft.rfft2(pad(x * self.constant("weights", x), self.margins))

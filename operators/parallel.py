@@ -1,26 +1,22 @@
 """What all projectors of parallel-beam tomography share: the geometry, and exact solves where the data are few.
 
-A A^H is diagonalised in the parts into which the symmetries of the scan split it: data that are even or odd under each
-of them do not mix. Evenly spread views split it in four, which makes that 16 times faster.
+A A^H is diagonalised in the parts into which the symmetries of the scan split it, see `operators.splitting`.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
 
-import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor, nn
 
 from operators.geometry import ParallelBeam
-from operators.linear import FromFunctions, LinearOperator
+from operators.linear import Adjoint, FromFunctions, LinearOperator
 from operators.solve import damped_inverse
 from operators.sparse import SparseMatrix, matched
-from operators.symmetry import Symmetry, data_permutation
+from operators.splitting import Coefficients, Splitting
 
 TOGETHER = 128  # unit data that are projected at once
 
@@ -30,15 +26,14 @@ class ParallelBeamTransform(LinearOperator):
 
     Args:
         geometry: Where the rays run.
-        bases: Of the parts of the data in which A A^H is diagonalised on first use, which makes solves exact and
-            fast, see `even_and_odd`; empty where solves are iterative.
+        parts: In which A A^H is diagonalised on first use, which makes solves exact and fast; None where solves are
+            iterative.
     """
 
-    def __init__(self, geometry: ParallelBeam, bases: list[SparseMatrix]) -> None:
+    def __init__(self, geometry: ParallelBeam, parts: Splitting | None) -> None:
         super().__init__(geometry.shape, (geometry.angles_rad.size, geometry.detectors))
-        self.geometry = geometry
-        self.bases = nn.ModuleList(bases)
-        self.eigenspaces = nn.ModuleList()
+        self.geometry, self.parts = geometry, parts
+        self.vectors = nn.ModuleDict()  # of data: all, and those that images are seen by; of images
 
     def _forward(self, x: Tensor) -> Tensor:
         flat = matched(x.reshape(-1, *self.in_shape), self._project, self._backproject)
@@ -64,116 +59,86 @@ class ParallelBeamTransform(LinearOperator):
 
     @property
     def closed_form(self) -> bool:
-        return len(self.bases) > 0
+        return self.parts is not None
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
         if not self.closed_form:
             return super()._gram_solve(u, rho)
         self._decompose()
-        flat = u.flatten(-2)
-        rho = rho.flatten(-2) if rho.ndim else rho
-        largest = max(space.eigenvalues.amax() for space in self.eigenspaces).to(u)
-        total = torch.zeros_like(flat)
-        for space in self.eigenspaces:
-            gains = damped_inverse(space.constant("eigenvalues", u), rho, largest)
-            total = total + space.adjoint(space(flat) * gains)
-        return total.unflatten(-1, self.out_shape)
+        eigenvalues = self.constant("eigenvalues", u)
+        gains = damped_inverse(eigenvalues, rho.flatten(-2) if rho.ndim else rho, eigenvalues.amax())
+        return self.vectors["all"].adjoint(self.vectors["all"](u) * gains)
+
+    def _damped_pinv(self, y: Tensor, rho: Tensor) -> Tensor:
+        if not self.closed_form:
+            return super()._damped_pinv(y, rho)
+        U, _, Vh = self.svd()
+        s = self.constant("singular", y)
+        gains = s * damped_inverse(s**2, rho.flatten(-2) if rho.ndim else rho, s.amax() ** 2)
+        return Vh.adjoint(U.adjoint(y) * gains)
 
     def _decompose(self) -> None:
-        """Cache the eigenvectors of A A^H; eigenvalues within rounding of zero become zero."""
-        if len(self.eigenspaces):
-            return
-        device = next(self.buffers()).device
-        with torch.inference_mode(False), torch.no_grad():
-            pairs = [torch.linalg.eigh(self._gram(basis, device)) for basis in self.bases]
-            largest = max(values.amax() for values, _ in pairs)
-            floor = math.prod(self.out_shape) * torch.finfo(torch.float64).eps * largest
-            for basis, (values, vectors) in zip(self.bases, pairs, strict=True):
-                self.eigenspaces.append(Eigenspace(basis, vectors, torch.where(values > floor, values, 0.0)))
+        """Cache the singular vectors; eigenvalues of A A^H within rounding of zero become zero.
 
-    def _gram(self, basis: SparseMatrix, device: torch.device) -> Tensor:
-        """Q A A^H Q^H for the basis Q."""
-        units = torch.eye(*basis.out_shape, dtype=torch.float64, device=device)
-        rows = [basis(self._flat_forward(self._flat_adjoint(basis.adjoint(part)))) for part in units.split(TOGETHER)]
-        gram = torch.cat(rows)
-        return (gram + gram.T) / 2
+        Those of images are products of A^H with those of data where pixels outnumber these, to be found as they are
+        needed.
+        """
+        if len(self.vectors):
+            return
+        copies, few = [n for _, _, n in self.parts.sizes], math.prod(self.in_shape) <= math.prod(self.out_shape)
+        with torch.inference_mode(False), torch.no_grad():
+            if few:
+                blocks = self._blocks(self.parts.image, [n for _, n, _ in self.parts.sizes], self._adjoint)
+                grams = [block @ block.T for block in blocks]
+            else:
+                sizes = [n for n, _, _ in self.parts.sizes]
+                grams = self._blocks(self.parts.data, sizes, lambda y: self._forward(self._adjoint(y)))
+            pairs = [torch.linalg.eigh((gram + gram.T) / 2) for gram in grams]
+            floor = math.prod(self.out_shape) * torch.finfo(torch.float64).eps * max(s.amax() for s, _ in pairs)
+            kept = [int((values > floor).sum()) for values, _ in pairs]
+            values = [values.flip(0).where(values.flip(0) > floor, 0.0) for values, _ in pairs]
+            roots = [own[:k].sqrt() for own, k in zip(values, kept, strict=True)]
+            for name, parts in (("eigenvalues", values), ("singular", roots)):
+                each = [own.repeat_interleave(n) for own, n in zip(parts, copies, strict=True)]
+                self.register_buffer(name, torch.cat(each), persistent=False)
+            left = [vectors.T.flip(0).contiguous() for _, vectors in pairs]
+            seen = [U[:k] for U, k in zip(left, kept, strict=True)]
+            if few:
+                right = [U @ block / s[:, None] for U, s, block in zip(seen, roots, blocks, strict=True)]
+                self.vectors["image"] = Coefficients(self.parts.image, right, copies)
+            self.vectors["data"] = Coefficients(self.parts.data, seen, copies)
+            self.vectors["all"] = Coefficients(self.parts.data, left, copies)
+
+    def _blocks(
+        self, coordinates: SparseMatrix, sizes: list[int], product: Callable[[Tensor], Tensor]
+    ) -> list[Tensor]:
+        """For each part a row for each of its data u, the coordinates of product(u) of the part's first copy, float64.
+
+        All of the unit data that a row of `parts.data` adds up have a product of the same coordinates there, but for
+        the sign; so one of them tells, the first, and serves every part.
+        """
+        rows, data = self.parts.data.forward_rows[:-1].long(), self.parts.data
+        unit, sign = data.forward_columns[rows].long(), data.forward_values[rows]
+        units, which = unit.unique(return_inverse=True)
+        found = []
+        for some in units.split(TOGETHER):
+            u = torch.zeros((len(some), math.prod(self.out_shape)), dtype=torch.float64, device=units.device)
+            u[torch.arange(len(some), device=units.device), some] = 1.0
+            found.append(coordinates(product(u.unflatten(1, self.out_shape))))
+        every, parts, start, first = torch.cat(found), [], 0, 0
+        for (count, _, copies), size in zip(self.parts.sizes, sizes, strict=True):
+            own = slice(start, start + count * copies, copies)
+            parts.append(every[which[own], first : first + size * copies : copies] / sign[own, None])
+            start, first = start + count * copies, first + size * copies
+        return parts
 
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """From the eigenvectors of A A^H, where the data are few."""
         if not self.closed_form:
             return super().svd()
         self._decompose()
-        s = torch.cat([space.eigenvalues for space in self.eigenspaces]).sqrt()
-        kept, counts = s > 0, [len(space.eigenvalues) for space in self.eigenspaces]
-        s, places = s[kept], kept.nonzero()[:, 0]
-
-        def synthesis(c: Tensor) -> Tensor:
-            full = c.new_zeros(*c.shape[:-1], kept.numel()).index_copy(-1, places.to(c.device), c)
-            parts = zip(self.eigenspaces, full.split(counts, dim=-1), strict=True)
-            return sum(space.adjoint(part) for space, part in parts).unflatten(-1, self.out_shape)
-
-        def analysis(y: Tensor) -> Tensor:
-            full = torch.cat([space(y.flatten(-2)) for space in self.eigenspaces], dim=-1)
-            return full.index_select(-1, places.to(y.device))
-
-        U = FromFunctions(s.shape, self.out_shape, synthesis, analysis)
-        Vh = FromFunctions(self.in_shape, s.shape, lambda x: U.adjoint(self(x)) / s.to(x),
-                           lambda c: self.adjoint(U(c / s.to(c))))
-        return U, s, Vh
-
-
-class Eigenspace(LinearOperator):
-    """Coefficients of data in the eigenvectors of one part: c = V^T Q u.
-
-    Args:
-        basis: Q, (size,) to (part,), with orthonormal rows.
-        vectors: V, (part, part), a column for each eigenvector.
-        eigenvalues: (part,).
-    """
-
-    def __init__(self, basis: SparseMatrix, vectors: Tensor, eigenvalues: Tensor) -> None:
-        super().__init__(basis.in_shape, basis.out_shape)
-        self.basis = basis
-        self.register_buffer("vectors", vectors, persistent=False)
-        self.register_buffer("eigenvalues", eigenvalues, persistent=False)
-
-    def _forward(self, u: Tensor) -> Tensor:
-        return self.basis(u) @ self.constant("vectors", u)
-
-    def _adjoint(self, c: Tensor) -> Tensor:
-        return self.basis.adjoint(c @ self.constant("vectors", c).T)
-
-
-def even_and_odd(geometry: ParallelBeam, symmetries: Sequence[Symmetry]) -> list[SparseMatrix]:
-    """Orthonormal bases of the data that are even or odd under each symmetry of the scan.
-
-    A A^H does not mix them: where A M = P A with an orthogonal M of the image and a permutation P of the data, P
-    commutes with A A^H.
-
-    Args:
-        geometry: Of the scan.
-        symmetries: Those to look for, none or more; each its own inverse, and commuting with the others.
-
-    Returns:
-        Maps of flattened data to coefficients; one basis, the unit data, where no symmetry is found.
-    """
-    size = geometry.angles_rad.size * geometry.detectors
-    found = [data_permutation(geometry, symmetry) for symmetry in symmetries]
-    found = [permutation for permutation in found if permutation is not None]
-    group = [(np.arange(size), ())]
-    for permutation in found:
-        group = [(p[permutation] if done else p, (*word, done)) for p, word in group for done in (0, 1)]
-    first = np.min([p for p, _ in group], axis=0) == np.arange(size)  # one of each orbit
-    rows, bases = np.arange(first.sum()), []
-    for odd in itertools.product((0, 1), repeat=len(found)):
-        signs = [(-1.0) ** np.dot(odd, word) if word else 1.0 for _, word in group]
-        places = np.tile(rows, len(group)), np.concatenate([p[first] for p, _ in group])
-        # What falls on one place is added.
-        part = scipy.sparse.csr_matrix((np.repeat(signs, rows.size), places), shape=(rows.size, size))
-        norms = np.sqrt(part.multiply(part).sum(axis=1)).A1
-        kept = norms > 0.5
-        part = scipy.sparse.diags(1.0 / norms[kept]) @ part[kept]
-        part.eliminate_zeros()
-        if kept.any():
-            bases.append(SparseMatrix(part.tocsr(), (size,), (int(kept.sum()),)))
-    return bases
+        U, s = Adjoint(self.vectors["data"]), self.singular.clone()
+        if "image" in self.vectors:
+            return U, s, self.vectors["image"]
+        return U, s, FromFunctions(self.in_shape, s.shape, lambda x: U.adjoint(self(x)) / s.to(x),
+                                   lambda c: self.adjoint(U(c / s.to(c))))

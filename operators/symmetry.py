@@ -24,7 +24,8 @@ from operators.geometry import Beam, ParallelBeam
 Symmetry = tuple[int, bool]
 
 SAME_ANGLE = 1e-9  # rad
-IDENTITY, MIRROR, HALF_TURN, UPSIDE_DOWN = (0, False), (0, True), (2, False), (2, True)
+IDENTITY, MIRROR, UPSIDE_DOWN = (0, False), (0, True), (2, True)
+QUARTER_TURN, HALF_TURN = (1, False), (2, False)
 KEEP_SHAPE = [  # the groups of those that keep any rectangle, and of those that need a square
     [IDENTITY], [IDENTITY, MIRROR], [IDENTITY, UPSIDE_DOWN], [IDENTITY, HALF_TURN],
     [IDENTITY, MIRROR, UPSIDE_DOWN, HALF_TURN],

@@ -220,7 +220,7 @@ def test_second_derivatives_and_forward_mode():
 
 
 def test_large_scans_hold_float32_weights():
-    A = ct(shape=(64, 64), angles=90)
+    A = ct(shape=(64, 64), angles=180)
     assert A.matrix.forward_values.dtype == torch.float32 and A.matrix.forward_columns.dtype == torch.int32
     x = torch.rand(64, 64, dtype=torch.float64)
     torch.testing.assert_close(A(x.float()).double(), A(x), atol=1e-6 * float(A(x).max()), rtol=0)

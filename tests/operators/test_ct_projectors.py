@@ -12,11 +12,11 @@ from ellipses import SHEPP_LOGAN, image, relative_error, sinogram
 
 from operators import OPERATORS, dense_matrix, dot_test, fbp
 from operators.geometry import parallel_beam
-from operators.parallel import even_and_odd
 from operators.rays import ray_rows
 from operators.sparse import stacked
+from operators.splitting import splitting
 from operators.strips import strip_rows
-from operators.symmetry import HALF_TURN, MIRROR, folding
+from operators.symmetry import HALF_TURN, MIRROR, QUARTER_TURN, folding
 
 ct = OPERATORS["ct"]
 SCANS = {
@@ -149,16 +149,27 @@ def test_one_half_of_a_centred_detector_tells_of_the_other(shape, detectors, pro
 
 
 @pytest.mark.parametrize("projector", ROWS)
-@pytest.mark.parametrize("scan, parts", [("even", 4), ("odd", 4), ("off centre", 1), ("uneven angles", 2)])
-def test_data_split_into_parts_that_the_gram_matrix_does_not_mix(scan, parts, projector):
+@pytest.mark.parametrize("scan, copies", [
+    ("even", [1, 1, 2, 1, 1]), ("odd", [1] * 4), ("off centre", [1]), ("uneven angles", [1, 1]),
+    ("full turn", [1, 1, 2, 1, 1]), ("wide bins", [1] * 4),
+    ("narrow bins", [1, 1, 2, 1]),  # no data are of the fifth kind
+])
+def test_images_and_data_split_into_parts_that_the_operator_does_not_mix(scan, copies, projector):
     geometry = parallel_beam(**SCANS[scan])
-    bases = [dense_matrix(basis) for basis in even_and_odd(geometry, (MIRROR, HALF_TURN))]
-    assert len(bases) == parts
-    Q = torch.cat(bases)
-    torch.testing.assert_close(Q @ Q.T, torch.eye(len(Q), dtype=Q.dtype), atol=1e-14, rtol=0)
-    M = plain_matrix(geometry, projector)
-    blocks = torch.block_diag(*[basis @ M @ M.T @ basis.T for basis in bases])
-    torch.testing.assert_close(Q @ M @ M.T @ Q.T, blocks, atol=1e-10, rtol=0)
+    parts = splitting(geometry, (MIRROR, HALF_TURN, QUARTER_TURN))
+    assert sorted(n for _, _, n in parts.sizes) == sorted(copies)
+    Q, S = dense_matrix(parts.data), dense_matrix(parts.image)
+    assert Q.shape[0] == Q.shape[1]
+    for basis in (Q, S):
+        torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis), dtype=basis.dtype), atol=1e-14, rtol=0)
+    M, blocks, rows, columns = plain_matrix(geometry, projector), [], 0, 0
+    found = Q @ M @ S.T
+    torch.testing.assert_close(found @ S, Q @ M, atol=1e-10, rtol=0)
+    for data, pixels, n in parts.sizes:
+        block = found[rows : rows + data * n : n, columns : columns + pixels * n : n]
+        blocks.append(torch.kron(block, torch.eye(n, dtype=block.dtype)))
+        rows, columns = rows + data * n, columns + pixels * n
+    torch.testing.assert_close(found, torch.block_diag(*blocks), atol=1e-10, rtol=0)
 
 
 def test_more_data_than_one_decomposition_takes_are_still_solved_exactly():
@@ -189,8 +200,10 @@ def test_the_fourier_slice_against_its_sums(scan, projector):
         if projector != "fourier-ray":
             return pixel(k * c * g.spacing_mm) * pixel(k * s * g.spacing_mm) * np.sinc(k * g.detector_spacing_mm)
         short, long = sorted(np.abs([c, s]) * g.spacing_mm)
-        bins = np.sqrt(max(g.detector_spacing_mm**2 - 0.66 * short * long, 0.0))
-        return np.sinc(k * long) * np.sinc(k * max(short, bins))
+        spread = max(g.detector_spacing_mm**2 - 0.61 * short * long, short**2)
+        width = np.sqrt(min(spread + max(g.detector_spacing_mm**2 - spread, 0.0) / 3, 2 * spread))
+        tent = 2 - 2 * spread / width**2
+        return np.sinc(k * long) * ((1 - tent) * np.sinc(k * width) + tent * np.sinc(k * width / 2) ** 2)
 
     for a, theta in enumerate(g.angles_rad):
         c, s = np.cos(theta), np.sin(theta)
