@@ -27,7 +27,7 @@ from torch.nn.functional import pad
 
 from operators.geometry import ParallelBeam
 from operators.parallel import ParallelBeamTransform
-from operators.rays import SHARPER
+from operators.rays import bin_weight
 from operators.sparse import SparseMatrix
 from operators.splitting import Splitting
 
@@ -140,10 +140,10 @@ def square(cycles: np.ndarray, of_bins: np.ndarray) -> np.ndarray:
 
 
 def rays(cycles: np.ndarray, of_bins: np.ndarray) -> np.ndarray:
-    """The two boxes of `operators.rays`."""
+    """The pixel's box and the bin's weight of `operators.rays`."""
     wide, narrow = np.abs(cycles).max(axis=0), np.abs(cycles).min(axis=0)
-    other = np.sqrt(np.maximum(of_bins**2 - SHARPER * wide * narrow, 0.0))
-    return np.sinc(wide) * np.sinc(np.maximum(narrow, other))
+    width, tent = bin_weight(of_bins, wide, narrow)
+    return np.sinc(wide) * ((1.0 - tent) * np.sinc(width) + tent * np.sinc(0.5 * width) ** 2)
 
 
 def cubic(cycles: np.ndarray, of_bins: np.ndarray) -> np.ndarray:
