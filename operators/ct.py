@@ -47,8 +47,8 @@ def ct(
     frequencies: within 0.01 % on smooth images, with ripples beside sharp edges, of up to 1 % and 0.05 % of the largest
     value. They hold less memory, and are faster at many views, above all where these are not spread evenly about the
     image's middle. "cubic" differs from "fourier" in taking the image as the cubic interpolation of its pixels; its
-    ripples are of 1 %. Small problems are solved exactly by "ray" and "strip" up to four times as many data, since their
-    symmetries are exact.
+    ripples are of 1 %. Small problems are solved exactly by "ray" and "strip" up to four times as many data, since
+    their symmetries are exact.
 
     "auto" is "ray", and "fourier-ray" where the matrix of "ray" would take more than 1.5 GiB. The choice depends on the
     geometry alone.
