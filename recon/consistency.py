@@ -28,7 +28,7 @@ def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0
     operator = measurement.operator
 
     def pull(v: Tensor, sigma: float) -> Tensor:
-        return v + relaxation * operator.adjoint(operator.gram_solve(measurement.residual(v), damping))
+        return v + relaxation * operator.damped_pinv(measurement.residual(v), damping)
 
     return pull
 
@@ -50,8 +50,7 @@ def landweber(measurement: Measurement, relaxation: float = 1.0) -> Consistency:
 
 
 def _proximal(measurement: Measurement, v: Tensor, residual: Tensor, variance: float) -> Tensor:
-    operator = measurement.operator
-    return v + operator.adjoint(operator.gram_solve(residual, measurement.sigma**2 / variance))
+    return v + measurement.operator.damped_pinv(residual, measurement.sigma**2 / variance)
 
 
 def prox(measurement: Measurement, variance: Callable[[float], float]) -> Consistency:

@@ -32,7 +32,8 @@ def mean_likelihood(
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         spread = variance(sigma) ** 0.5
         total = torch.as_tensor(measurement.sigma**2 + extra(sigma), dtype=x0.dtype, device=x0.device)
-        residuals = torch.stack([measurement.residual(x0 + spread * noise(x0)) for _ in range(draws)])
+        apart = operator(torch.stack([noise(x0) for _ in range(draws)]))
+        residuals = measurement.residual(x0) - spread * apart
         logs = -0.5 * residuals.flatten(2).square().sum(2) / total.flatten()
         share = logs.softmax(0).reshape(*logs.shape, *(1,) * (residuals.ndim - 2))
         return vjp(operator.adjoint((share * residuals).sum(0))) * (sigma**2 / total)

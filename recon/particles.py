@@ -150,7 +150,10 @@ def gaussian_twist(measurement: Measurement, variance: Callable[[float], float],
     def twist(x0: Tensor, sigma: float) -> Tensor:
         r2, residual = variance(sigma), measurement.residual(x0)
         if isinstance(operator, LinearOperator):
-            return -0.5 * dot(residual, operator.gram_solve(residual, noise / r2)) / r2
+            seen = residual.detach()
+            with torch.no_grad():  # the form is symmetric: its gradient needs no other solve than its value
+                solved = operator.gram_solve(seen, noise / r2)
+            return (0.5 * dot(seen, solved) - dot(residual, solved)) / r2
         return -0.5 * dot(residual, residual) / (gain**2 * r2 + noise)
 
     return twist
@@ -207,26 +210,27 @@ class MCGDiff:
         x0 = denoise(x, sigma)
         if sigma_next == 0:
             return zeros(x), x0, torch.zeros_like(x0)
-        open_, _, mean, kernel, twist = self._ahead(self.right(x), self.right(x0), sigma, sigma_next)
+        open_, _, mean, kernel, twist = self._ahead(*self.right(torch.stack((x, x0))), sigma, sigma_next)
         return self._log(mean, kernel + twist, open_), x0, torch.zeros_like(x0)
 
     def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
         x, x0 = at.x, at.x0
-        z, z0 = self.right(x), self.right(x0)
         if sigma_next == 0:
             weight = torch.where(self.noise < sigma, sigma**2 / (sigma**2 + self.noise.square()), 0.0)
-            return x0 + self.right.adjoint(weight * (self.data - z0)), zeros(x)
+            return x0 + self.right.adjoint(weight * (self.data - self.right(x0))), zeros(x)
         share, n = (sigma_next / sigma) ** 2, noise(x)
-        free = x0 + share * (x - x0) + sigma_next * math.sqrt(1 - share) * n
+        std = sigma_next * math.sqrt(1 - share)
+        z, z0, unit = self.right(torch.stack((x, x0, n)))
+        drawn = z0 + share * (z - z0) + std * unit
         open_, level, mean, kernel, twist = self._ahead(z, z0, sigma, sigma_next)
         gain = torch.where(open_, kernel / torch.where(open_, kernel + twist, 1.0), 0.0)
         # a coordinate is drawn towards its datum, or is at it and moves on: either takes noise, never both
-        unit, drawn = self.right(n), self.right(free)
         there = mean + gain * (self.data - mean) + (gain * twist).sqrt() * unit
         onward = (sigma_next / level).square()
         moved = z0 + onward * (there - z0) + sigma_next * (1 - onward).clamp(min=0).sqrt() * unit
         moved = torch.where(open_, moved, drawn)
         still = self.level < sigma_next
+        free = x0 + share * (x - x0) + std * n
         return free + self.right.adjoint(moved - drawn), self._log(moved, sigma_next**2 - self.level.square(), still)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch._functorch.config
@@ -158,11 +159,14 @@ class Prior(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type that the prior computes in."""
-        return next((t.dtype for t in self.state_dict().values() if t.is_floating_point()), torch.float32)
+        return next((t.dtype for t in self._tensors() if t.is_floating_point()), torch.float32)
 
     @property
     def device(self) -> torch.device:
-        return next((t.device for t in self.state_dict().values()), torch.device("cpu"))
+        return next((t.device for t in self._tensors()), torch.device("cpu"))
+
+    def _tensors(self) -> Iterator[Tensor]:
+        return chain(self.parameters(), self.buffers())
 
 
 def _tuples(value: object) -> object:

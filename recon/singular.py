@@ -36,16 +36,18 @@ class Seen:
     values: Tensor
     noise: Tensor
 
-    def coefficients(self, v: Tensor) -> Tensor:
-        """V^H v, those that A sees: (B, ..., k)."""
-        return self.Vh(v)[..., self.kept]
+    def coefficients(self, *images: Tensor) -> Tensor:
+        """V^H v of each, those that A sees, in one product: (images, B, ..., k)."""
+        every = self.Vh(torch.stack(images))
+        return every if bool(self.kept.all()) else every[..., self.kept]
 
-    def replaced(self, v: Tensor, coefficients: Tensor) -> Tensor:
-        """The images v with these coefficients in place of their own."""
-        own = self.Vh(v)
-        change = torch.zeros_like(own)
-        change[..., self.kept] = coefficients - own[..., self.kept]
-        return v + self.Vh.adjoint(change)
+    def moved(self, v: Tensor, change: Tensor) -> Tensor:
+        """The images v with this added to the coefficients that A sees."""
+        if bool(self.kept.all()):
+            return v + self.Vh.adjoint(change)
+        every = change.new_zeros(*change.shape[:-1], len(self.kept))
+        every[..., self.kept] = change
+        return v + self.Vh.adjoint(every)
 
 
 def decomposed(measurement: Measurement, method: str) -> Seen:
@@ -81,12 +83,13 @@ def ddrm_step(seen: Seen, eta: float, eta_b: float) -> Step:
 
     def step(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
         x0, n = denoise(x, sigma), noise(x)
-        unseen = x0 + (keep * sigma_next / sigma) * (x - x0) + eta * sigma_next * n
-        estimate, fresh = seen.coefficients(x0), seen.coefficients(n)
+        k, c = keep * sigma_next / sigma, eta * sigma_next
+        estimate, state, fresh = seen.coefficients(x0, x, n)
         hidden = sigma_next >= seen.noise
         pull = torch.where(hidden, eta_b, keep * sigma_next / torch.where(hidden, 1.0, seen.noise))
-        std = torch.where(hidden, (sigma_next**2 - (eta_b * seen.noise) ** 2).clamp(min=0).sqrt(), eta * sigma_next)
-        return seen.replaced(unseen, estimate + pull * (seen.values - estimate) + std * fresh)
+        std = torch.where(hidden, (sigma_next**2 - (eta_b * seen.noise) ** 2).clamp(min=0).sqrt(), c)
+        change = pull * (seen.values - estimate) - k * (state - estimate) + (std - c) * fresh
+        return seen.moved(x0 + k * (x - x0) + c * n, change)
 
     return step
 
@@ -105,12 +108,12 @@ def ddnm_plus_step(seen: Seen, base: FirstOrder) -> Step:
             return base(denoise, x, sigma, sigma_next, noise)
         x0, n = denoise(x, sigma), noise(x)
         k, c = base.coefficients(sigma, sigma_next)
-        estimate, state, fresh = (seen.coefficients(v) for v in (x0, x, n))
+        estimate, fresh = seen.coefficients(x0, n)
         spread = (1 - k) * seen.noise
         pull = torch.where(c >= spread, 1.0, c / torch.where(c >= spread, 1.0, spread))
-        estimate = estimate + pull * (seen.values - estimate)
         std = (c**2 - spread**2).clamp(min=0).sqrt()
-        return seen.replaced(x0 + k * (x - x0) + c * n, estimate + k * (state - estimate) + std * fresh)
+        change = (1 - k) * pull * (seen.values - estimate) + (std - c) * fresh
+        return seen.moved(x0 + k * (x - x0) + c * n, change)
 
     return step
 
