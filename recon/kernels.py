@@ -51,11 +51,11 @@ class Guided:
 
     def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
         if sigma_next == 0:
-            return at.x0 + at.shift, zeros(at.x)
+            return at.x0 + at.own, zeros(at.x)
         fresh = 1 - (sigma_next / sigma) ** 2
         again = memory(fresh, self.fresh[sigma]) if sigma in self.fresh else 0.0
         prior = at.x - fresh * (at.x - at.x0) + again * (at.x0 - at.x0_before)
-        pulled = fresh * at.shift + again * (at.shift - at.shift_before)
+        pulled = fresh * at.own + again * (at.own - at.own_before)
         std, n = sigma_next * math.sqrt(fresh), noise(at.x)
         return prior + pulled + std * n, at.worth + drawn_off(pulled / std, n)
 

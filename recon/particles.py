@@ -66,16 +66,16 @@ def zeros(x: Tensor) -> Tensor:
 class Particle(NamedTuple):
     """One particle of each row, and what was found there: all (B, *event), `worth` = log g (B,).
 
-    `x0` is the prior's estimate and `shift` what guidance adds to it; those of the level before are their own where
-    there was none.
+    `x0` is the prior's estimate and `own` what the kernel keeps for its draw: what guidance adds to the estimate, or
+    coordinates. Those of the level before are the particle's own where there was none.
     """
 
     x: Tensor
     worth: Tensor
     x0: Tensor
-    shift: Tensor
+    own: Tensor
     x0_before: Tensor
-    shift_before: Tensor
+    own_before: Tensor
 
 
 class Kernel(Protocol):
@@ -85,7 +85,7 @@ class Kernel(Protocol):
         """The first state made of one that the prior starts from, about `mean`, and its debt."""
 
     def look(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor, Tensor]:
-        """One network call: the worth log g of a particle, the prior's estimate, and what guidance adds to it."""
+        """One network call: the worth log g of a particle, the prior's estimate, and what else `draw` wants to know."""
 
     def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
         """The next state and its debt."""
@@ -94,9 +94,9 @@ class Kernel(Protocol):
 def looked(
     kernel: Kernel, denoise: Denoise, x: Tensor, before: tuple[Tensor, Tensor] | None, sigma: float, sigma_next: float
 ) -> Particle:
-    """A particle after one network call; `before` are estimate and shift of its parent."""
-    worth, x0, shift = kernel.look(denoise, x, sigma, sigma_next)
-    return Particle(x, worth, x0, shift, *(before or (x0, shift)))
+    """A particle after one network call; `before` are `x0` and `own` of its parent."""
+    worth, x0, own = kernel.look(denoise, x, sigma, sigma_next)
+    return Particle(x, worth, x0, own, *(before or (x0, own)))
 
 
 def drawn_off(apart: Tensor, n: Tensor) -> Tensor:
@@ -131,12 +131,12 @@ class Twisted:
         return value.detach().double(), x0, shift
 
     def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
-        share, pulled = (sigma_next / sigma) ** 2, at.x0 + at.shift
+        share, pulled = (sigma_next / sigma) ** 2, at.x0 + at.own
         if sigma_next == 0:
             return pulled, zeros(at.x)
         std, n = sigma_next * math.sqrt(1 - share), noise(at.x)
         # q and p differ in their means, by (1 - share) shift
-        return pulled + share * (at.x - pulled) + std * n, at.worth + drawn_off((1 - share) * at.shift / std, n)
+        return pulled + share * (at.x - pulled) + std * n, at.worth + drawn_off((1 - share) * at.own / std, n)
 
 
 def gaussian_twist(measurement: Measurement, variance: Callable[[float], float], gain: float = 1.0) -> Twist:
@@ -185,11 +185,13 @@ class MCGDiff:
         self.data = left.adjoint(measurement.y) / safe
         self.noise = torch.where(seen, measurement.sigma / safe, math.inf)
         self.level, self.last, self.data_std = self.noise.clamp(min=last), last, prior.data_std
+        self.whole = math.prod(self.right.in_shape) == len(values)  # then unit noise is that of its coordinates
+        self.reached: list[tuple[Tensor, Tensor]] = []  # states that were drawn, and their coordinates
 
     def _log(self, z: Tensor, variance: Tensor, open_: Tensor) -> Tensor:
         """The sum over open coordinates of -(z - b)^2 / (2 variance)."""
-        terms = -0.5 * (z - self.data).double().square() / torch.where(open_, variance, torch.ones_like(variance))
-        return (terms * open_).flatten(1).sum(1)
+        weight = torch.where(open_, -0.5 / torch.where(open_, variance, 1.0), 0.0)
+        return ((z - self.data).square() * weight).flatten(1).sum(1, dtype=torch.float64)
 
     def _ahead(self, z: Tensor, z0: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, ...]:
         """Where the coordinates go next, and how surely: (open, level, mean, kernel variance, twist variance)."""
@@ -208,19 +210,25 @@ class MCGDiff:
 
     def look(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor, Tensor]:
         x0 = denoise(x, sigma)
+        z, z0 = self._coordinates(x), self.right(x0)
         if sigma_next == 0:
-            return zeros(x), x0, torch.zeros_like(x0)
-        open_, _, mean, kernel, twist = self._ahead(*self.right(torch.stack((x, x0))), sigma, sigma_next)
-        return self._log(mean, kernel + twist, open_), x0, torch.zeros_like(x0)
+            return zeros(x), x0, torch.stack((z, z0), 1)
+        open_, _, mean, kernel, twist = self._ahead(z, z0, sigma, sigma_next)
+        return self._log(mean, kernel + twist, open_), x0, torch.stack((z, z0), 1)
+
+    def _coordinates(self, x: Tensor) -> Tensor:
+        """V^H x, which is known of states that come from a draw."""
+        known = [i for i, (state, _) in enumerate(self.reached) if state is x]
+        return self.reached.pop(known[0])[1] if known else self.right(x)
 
     def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
-        x, x0 = at.x, at.x0
+        x, x0, (z, z0) = at.x, at.x0, at.own.unbind(1)
         if sigma_next == 0:
             weight = torch.where(self.noise < sigma, sigma**2 / (sigma**2 + self.noise.square()), 0.0)
-            return x0 + self.right.adjoint(weight * (self.data - self.right(x0))), zeros(x)
-        share, n = (sigma_next / sigma) ** 2, noise(x)
-        std = sigma_next * math.sqrt(1 - share)
-        z, z0, unit = self.right(torch.stack((x, x0, n)))
+            return x0 + self.right.adjoint(weight * (self.data - z0)), zeros(x)
+        share = (sigma_next / sigma) ** 2
+        std, n = sigma_next * math.sqrt(1 - share), noise(z if self.whole else x)
+        unit = n if self.whole else self.right(n)
         drawn = z0 + share * (z - z0) + std * unit
         open_, level, mean, kernel, twist = self._ahead(z, z0, sigma, sigma_next)
         gain = torch.where(open_, kernel / torch.where(open_, kernel + twist, 1.0), 0.0)
@@ -230,8 +238,21 @@ class MCGDiff:
         moved = z0 + onward * (there - z0) + sigma_next * (1 - onward).clamp(min=0).sqrt() * unit
         moved = torch.where(open_, moved, drawn)
         still = self.level < sigma_next
-        free = x0 + share * (x - x0) + std * n
-        return free + self.right.adjoint(moved - drawn), self._log(moved, sigma_next**2 - self.level.square(), still)
+        if self.whole:
+            state = self.right.adjoint(moved)
+        else:
+            state = x0 + share * (x - x0) + std * n + self.right.adjoint(moved - drawn)
+        self.reached.append((state, moved))
+        return state, self._log(moved, sigma_next**2 - self.level.square(), still)
+
+
+def chosen(found: list[Particle], kept: Tensor) -> list[Particle]:
+    """The particles that live on, `kept` (B, count) saying which for each row."""
+    if kept.shape[1] == len(found) and bool((kept == torch.arange(len(found), device=kept.device)).all()):
+        return found
+    rows = torch.arange(len(kept), device=kept.device)[:, None]
+    fields = (torch.stack(parts, 1)[rows, kept].unbind(1) for parts in zip(*found, strict=True))
+    return [Particle(*parts) for parts in zip(*fields, strict=True)]
 
 
 class ParticleFilter:
@@ -242,7 +263,7 @@ class ParticleFilter:
 
     Attributes:
         states: P states (B, *event) after the last step; before the first, none.
-        before: estimate and shift that led to each.
+        before: estimate and what else was known that led to each.
         log_weights: (B, P), not normalised.
         sizes: the effective number of particles at each level, (B,) each.
     """
@@ -273,11 +294,8 @@ class ParticleFilter:
         ]
         self.log_weights = self.log_weights + torch.stack([particle.worth for particle in found], 1)
         self.sizes.append(effective(self.log_weights))
-        kept = self._choose(uniform(noise, x), 1 if sigma_next == 0 else self.particles)
-        rows = torch.arange(len(x), device=x.device)[:, None]
-        fields = (torch.stack(parts, 1)[rows, kept].unbind(1) for parts in zip(*found, strict=True))
-        parents = [Particle(*parts) for parts in zip(*fields, strict=True)]
-        self.before = [(parent.x0, parent.shift) for parent in parents]
+        parents = chosen(found, self._choose(uniform(noise, x), 1 if sigma_next == 0 else self.particles))
+        self.before = [(parent.x0, parent.own) for parent in parents]
         drawn = [self.kernel.draw(parent, sigma, sigma_next, noise) for parent in parents]
         self.states = [state for state, _ in drawn]
         self.log_weights = self.log_weights - torch.stack([debt for _, debt in drawn], 1)

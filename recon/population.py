@@ -55,7 +55,7 @@ class Population:
             kept = systematic(self.log_weights[None], number, len(x))[0]
             self.log_weights = torch.zeros_like(self.log_weights)
             found = Particle(*(tensor[kept] for tensor in found))
-        self.before = found.x0, found.shift
+        self.before = found.x0, found.own
         x, debt = self.kernel.draw(found, sigma, sigma_next, noise)
         self.log_weights = self.log_weights - debt
         return x
