@@ -12,6 +12,8 @@ weight are those of highest PSNR on a training slice; total variation stops afte
 The prior `ct-chest-256` holds pictures of 0 .. 1, not HU. The modes of their grey values, 38, 42, 196 and 220 of 255,
 are those of the body CT's, -1024, -1000, -105 and 45 HU, in a window of -1250 .. 250 HU: HU = 1500 value - 1250 within
 15 HU. Above 250 HU (bone, contrast) it has seen only its largest value; `psnr_lung` is over that window (range 1500).
+`coverage_known` and `spread_over_error_known` are of the pixels that are not within `NEAR` pixels of values beyond it;
+`error_unknown` is the share of the squared error that the others have, `pixels_unknown` their share of the image.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 import h5py
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 import operators
 import recon
@@ -31,6 +34,7 @@ from recon.metrics import psnr
 from tests.benchmarks.table import append_row, read_rows
 
 VIEWS, ELECTRONIC = 60, 3.0
+NEAR = 2  # pixels around values that the prior does not know, whose error leaks there
 WATER = 0.0193  # 1/mm
 LOW, WIDTH = -1250.0, 1500.0  # HU of the prior's 0, and from its 0 to its 1
 WINDOWS = {"psnr": (-1000.0, 1000.0), "psnr_lung": (LOW, LOW + WIDTH)}
@@ -60,7 +64,7 @@ def slices(path: str, subset: int, count: int) -> tuple[Tensor, list[float]]:
 
 def measure(hu: Tensor, spacing_mm: float, I0: float, seed: int) -> recon.Measurement:
     """Counts of one slice (1, 1, H, W)."""
-    A = operators.OPERATORS["ct"](shape=hu.shape[-2:], angles=VIEWS, spacing_mm=spacing_mm, projector="strip")
+    A = operators.OPERATORS["ct"](shape=hu.shape[-2:], angles=VIEWS, spacing_mm=spacing_mm)
     noise, clean = operators.TransmissionCT(I0, ELECTRONIC), A(attenuation(hu))
     generator = torch.Generator().manual_seed(seed)
     draws = [torch.randn(clean.shape, generator=generator) for _ in range(noise.draws)]
@@ -109,10 +113,30 @@ def row_of(method: str, m: recon.Measurement, hu: Tensor, prior: recon.Prior, ar
             "psnr_one": scores(hounsfield(post.samples[0]), hu)["psnr"],
             "coverage": float(post.coverage(attenuation(hu)).mean()),
             "spread_over_error": float(post.spread_over_error(attenuation(hu)).mean()),
+            **apart(post, hu),
         }
     chi_square = float(m.chi_square(WATER * (1 + estimate / 1000)).mean())  # air of any estimate as it is
     return {**scores(estimate, hu), **more, "chi_square": chi_square,
             "seconds": time.monotonic() - started}, estimate
+
+
+def known(hu: Tensor) -> Tensor:
+    """Where neither a value nor one nearby is beyond the prior's window, of the shape of hu (B, C, H, W)."""
+    beyond = (hu < LOW) | (hu > LOW + WIDTH)
+    return max_pool2d(beyond.float(), 2 * NEAR + 1, 1, NEAR) == 0
+
+
+def apart(post: recon.Posterior, hu: Tensor) -> dict[str, float]:
+    """How the posterior's width fits its error where the prior knows the values, and what the rest is of the error."""
+    truth, inside = attenuation(hu), known(hu)
+    low, high = post.interval(0.9)
+    squares, variance = (post.mean - truth).double().square(), post.std.double().square() * (1 + 1 / post.count)
+    return {
+        "coverage_known": float(((truth >= low) & (truth <= high))[inside].double().mean()),
+        "spread_over_error_known": float((variance[inside].mean() / squares[inside].mean()).sqrt()),
+        "error_unknown": float(squares[~inside].sum() / squares.sum()),
+        "pixels_unknown": float((~inside).double().mean()),
+    }
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -138,8 +162,8 @@ def run(arguments: argparse.Namespace) -> None:
             means = {key: round(sum(row[key] for row in rows) / len(rows), 3) for key in rows[0]}
             if method not in CLASSICAL and arguments.iterations:
                 options = {"iterations": arguments.iterations}
-            row = {"I0": I0, "method": method, "views": VIEWS, "items": len(rows), "prior": arguments.prior, **options,
-                   **means}
+            row = {"I0": I0, "method": method, "views": VIEWS, "projector": "ray", "items": len(rows),
+                   "prior": arguments.prior, **options, **means}
             append_row(arguments.output, row)
             print(row, flush=True)
         if arguments.pictures:
@@ -149,7 +173,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def table(rows: list[dict]) -> str:
     """Markdown, a row for each dose and method."""
-    heads = ("I0", "method", "psnr", "psnr_one", "psnr_lung", "coverage", "spread_over_error", "chi_square", "seconds")
+    heads = ("I0", "method", "psnr", "psnr_one", "psnr_lung", "coverage", "spread_over_error",
+             "coverage_known", "spread_over_error_known", "error_unknown", "chi_square", "seconds")
     lines = [heads, ["---"] * len(heads), *([str(row.get(head, "")) for head in heads] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -162,7 +187,7 @@ def main() -> None:
     parser.add_argument("--photons", default="1e4,1e5")
     parser.add_argument("--methods", default="fbp,spectral,tv")
     parser.add_argument("--items", type=int, default=4)
-    parser.add_argument("--samples", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--iterations", type=int, help="of the solves of a posterior method; default: its own")
     parser.add_argument("--threads", type=int, default=1)

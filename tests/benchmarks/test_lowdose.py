@@ -37,3 +37,19 @@ def test_counts_and_filtered_backprojection_of_a_disc():
     found = lowdose.classical(m, "fbp", {"window": "hann"})
     assert abs(float(found[..., 20:28, 20:28].mean()) - 40) < 20
     assert lowdose.scores(hu, hu)["psnr"] > 100 and lowdose.scores(hu + 20, hu)["psnr"] == pytest.approx(40, abs=0.1)
+
+
+def test_what_the_prior_does_not_know_is_told_apart():
+    hu = torch.zeros(1, 1, 20, 20)
+    hu[..., 4, 5] = 900.0
+    unknown = ~lowdose.known(hu)
+    assert unknown.sum() == 25 and unknown[0, 0, 2:7, 3:8].all()
+    noise = torch.randn(8, 1, 1, 20, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    truth = hu + 30 * torch.randn(hu.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    samples = lowdose.attenuation(30 * noise)  # that never show what is beyond
+    found = lowdose.apart(recon.Posterior(samples), truth)
+    assert found["coverage_known"] == pytest.approx(0.9, abs=0.04)
+    assert found["spread_over_error_known"] == pytest.approx(1.0, abs=0.1)
+    squares = (samples.mean(0) - lowdose.attenuation(truth)).square()
+    assert found["error_unknown"] == pytest.approx(float(squares[unknown].sum() / squares.sum()))
+    assert found["pixels_unknown"] == pytest.approx(25 / 400) and found["error_unknown"] > 0.6
