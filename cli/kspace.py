@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from cli.measure import AUTO, ESTIMATED, STATED, Task
 from cli.run_record import Run
 from data.kspace import read_kspace
 
+VARIATION = 12.0  # weight of the image that the phase is taken of, where images are about 0 .. 1
+PHASE_STEPS = 50  # to that image; its phase no longer changes
 
 def from_kspace(path: Path, noise: str | None, flags: raw.RawFlags, items: str | None, run: Run) -> Task:
     """One slice of a file of k-space, scaled so that its image lies in about 0 .. 1."""
@@ -38,7 +41,6 @@ def from_kspace(path: Path, noise: str | None, flags: raw.RawFlags, items: str |
         own = noise in (None, AUTO)
         level = outer_noise(kspace, mask) if own else noises.sigma(noise, bright)
         covariance = outer_covariance(kspace, mask) if own else None
-        operator = mri(mask.shape, mask=mask, coils=maps, image="real")
     y = factor * to_channels(torch.from_numpy(kspace.astype(np.complex64)))[None, None]
     run.note(f"k-space is multiplied by {factor:.6g}: the image is about 0 .. 1" if raw.scaled(flags.scale)
              else f"k-space is multiplied by {factor:.6g}")  # fmt: skip
@@ -52,8 +54,37 @@ def from_kspace(path: Path, noise: str | None, flags: raw.RawFlags, items: str |
     known = ESTIMATED if own else STATED
     with refusing("E-USAGE", "k-space cannot be scaled so", f"--scale {flags.scale}", USAGE):
         model = Gaussian(factor * level) if covariance is None else CorrelatedGaussian.of_coils(factor**2 * covariance)
+    with refusing("E-GEOMETRY", "k-space cannot be used", f"{path}:/kspace", INPUT):
+        if found.coils is None:
+            maps = phased(maps, y.float(), mask, model, factor * bright)
+            run.note("the phase is that of a complex image of least total variation")
+        operator = mri(mask.shape, mask=mask, coils=maps, image="real")
         measurement = recon.Measurement(operator, y.float(), model)
     return Task(measurement, None, "[0,1]", known=known)
+
+
+def phased(maps: np.ndarray, y: object, mask: np.ndarray, noise: object, bright: float) -> np.ndarray:
+    """The maps with the phase of the image in place of their own, so that it is real and not negative with them.
+
+    That of samples with zeros between them is blurred and folded; a regularised image shows it at every pixel.
+
+    Args:
+        maps: (C, H, W) complex, with about the image's phase.
+        y: (1, 1, C, 2, H, W), zeros where not sampled.
+        mask: (H, W), True = sampled.
+        noise: of y.
+        bright: of the image.
+    """
+    import recon
+    from operators import mri, to_complex
+    from operators.coils import with_phase
+    from recon.classical import CLASSICAL
+
+    rough = recon.Measurement(mri(mask.shape, mask=mask, coils=maps, image="complex"), y[:, 0], noise)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that it has not converged
+        image = CLASSICAL["tv"](rough, VARIATION / bright, max_iterations=PHASE_STEPS)
+    return with_phase(maps, to_complex(image)[0].numpy())
 
 
 def root(covariance: np.ndarray) -> np.ndarray:

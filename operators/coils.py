@@ -58,7 +58,7 @@ def estimate_coils(
         maps = sigpy.EspiritCalib(kspace, calib_width=width, kernel_width=KERNEL, crop=crop, show_pbar=False).run()
         maps = np.where(np.isfinite(maps), maps, 0.0)  # sigpy's phase is the first coil's, also where that sees nothing
     image = (maps.conj() * _blurred(kspace, block)).sum(axis=0)
-    return maps * np.exp(1j * np.angle(image))
+    return with_phase(maps, image)
 
 
 def with_image_phase(maps: np.ndarray, kspace: np.ndarray | Tensor, radius: float = 0.15) -> np.ndarray:
@@ -81,7 +81,17 @@ def with_image_phase(maps: np.ndarray, kspace: np.ndarray | Tensor, radius: floa
     steps = np.hypot(*np.meshgrid(*(np.arange(n) - n // 2 for n in image.shape), indexing="ij"))
     window = np.cos(np.pi / 2 * np.minimum(steps / (share * min(image.shape)), 1.0)) ** 2
     spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image), norm="ortho"))
-    return maps * np.exp(1j * np.angle(_image(spectrum * window)))
+    return with_phase(maps, _image(spectrum * window))
+
+
+def with_phase(maps: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """S exp(i phase of the image): an image found with the maps S becomes its magnitude.
+
+    Args:
+        maps: (C, H, W) complex.
+        image: (H, W) complex.
+    """
+    return maps * np.exp(1j * np.angle(image))
 
 
 def low_resolution_coils(kspace: np.ndarray | Tensor, center_fraction: float = 0.08) -> np.ndarray:

@@ -3,9 +3,10 @@
     python -m tests.benchmarks.real_data --tomography SCAN.h5 --rows 50 90 --air 0:26,8 --kspace KSPACE.h5 -o real.jsonl
     python -m tests.benchmarks.real_data --table -o tests/benchmarks/results/real_data.jsonl
 
-Files are read as `recon reconstruct` reads them, notes included in the rows; air, stripes, noise, coil maps and phase
-are found in all data. Every method reconstructs from all, and again without every sixth view (of k-space: without a
-twelfth of the samples, at random outside the middle). What it predicts of those is compared with what was measured:
+Files are read as `recon reconstruct` reads them, notes included in the rows; air, stripes and noise are found in all
+data, coil maps and the image's phase without those held out. Every method reconstructs from all, and again without
+every sixth view (of k-space: without a twelfth of the samples, at random outside the middle). What it predicts of those
+is compared with what was measured:
 
     held_out = mean of ((y - A x) / sigma)^2 over data that x has not seen
 
@@ -36,6 +37,8 @@ from cli.fit import for_prior
 from cli.measure import Task
 from cli.raw import RawFlags
 from cli.run_record import Run
+from data.kspace import read_kspace
+from operators.calibration import calibration_fraction
 from recon.classical import CLASSICAL
 from tests.benchmarks.table import append_row, measure_or_print, read_rows
 
@@ -54,6 +57,7 @@ class Case:
         name: of the data.
         task: all of it.
         seen: without the data held out.
+        judging: all of it, to which an image of what was seen is compared.
         held_out: where these are, broadcastable to y.
         inner: which of the data are from the inner half.
         prior: name of the prior.
@@ -63,6 +67,7 @@ class Case:
     name: str
     task: Task
     seen: recon.Measurement
+    judging: recon.Measurement
     held_out: Tensor
     inner: Tensor
     prior: str
@@ -88,7 +93,7 @@ def tomography(path: Path, row: int, air: str | None, stripes: int | None, prior
     seen = recon.Measurement(A, m.y[..., kept, :], operators.Gaussian(m.noise.sigma[..., kept, :]))
     bins = torch.arange(geometry.detectors)
     inner = ((bins - geometry.detector_centre).abs() < geometry.detectors / 4).expand_as(held)
-    return Case(f"tomography, row {row}", task, seen, held, inner, prior, notes)
+    return Case(f"tomography, row {row}", task, seen, m, held, inner, prior, notes)
 
 
 def scanner(path: Path, axes: str, prior: str) -> Case:
@@ -101,16 +106,20 @@ def scanner(path: Path, axes: str, prior: str) -> Case:
     middle = (rows.abs()[:, None] <= mask.shape[0] // 16) & (columns.abs() <= mask.shape[1] // 16)
     drawn = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0)) < 1 / EVERY_SAMPLE
     held = mask & drawn & ~middle
-    A = operators.OPERATORS["mri"](**(parameters | {"mask": (mask & ~held).numpy()}))
+    left = (mask & ~held).numpy()
+    kept = read_kspace(path, axes).kspace[0] * left
+    maps = kspace.estimated(kept, calibration_fraction(left), Run("reconstruct", {}))
+    maps = kspace.phased(maps, m.y * torch.from_numpy(left), left, m.noise, 1.0)
+    A, whole = (operators.OPERATORS["mri"](**(parameters | {"mask": some, "coils": maps})) for some in (left, mask))
     inner = (rows[:, None] / (mask.shape[0] / 4)) ** 2 + (columns / (mask.shape[1] / 4)) ** 2 < 1
-    return Case("k-space", task, recon.Measurement(A, m.y, m.noise), held, inner, prior, notes)
+    seen = recon.Measurement(A, m.y * torch.from_numpy(left), m.noise)
+    return Case("k-space", task, seen, recon.Measurement(whole, m.y, m.noise), held, inner, prior, notes)
 
 
 def judged(case: Case, whole: Tensor, part: Tensor) -> dict[str, float]:
     """Chi-square of an image from all data, and what one from the others says of those held out."""
-    m = case.task.measurement
-    squares = m.deviations(part).square()
-    found = {"chi_square": float(m.chi_square(whole))}
+    squares = case.judging.deviations(part).square()
+    found = {"chi_square": float(case.task.measurement.chi_square(whole))}
     for name, chosen in (("held_out", case.held_out), ("held_out_inner", case.held_out & case.inner),
                          ("held_out_outer", case.held_out & ~case.inner)):  # fmt: skip
         found[name] = float(squares[..., chosen].mean())
