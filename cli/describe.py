@@ -216,6 +216,7 @@ def projections(path: Path) -> dict[str, str]:
         scan.names[0]: f"{views} views of {rows} rows x {columns} columns",
         "flats, darks": f"{scan.frames[0]}, {scan.frames[1]}",
         "angles": "not stored" if degrees is None else f"{degrees.min():.5g} .. {degrees.max():.5g} degrees",
+        **({"notes": "; ".join(scan.notes)} if scan.notes else {}),
         "reconstruct": f"recon reconstruct {path.name} --items {rows // 2}{typed} --method fbp -o out/",
     }
 

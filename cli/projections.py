@@ -34,6 +34,8 @@ def from_projections(path: Path, noise: str | None, flags: raw.RawFlags, items: 
 
     scan = find_scan(path, flags.angles is None)
     rows = wanted_rows(items, scan)
+    for note in scan.notes:
+        run.note(note)
     angles, views = distinct(scan, flags.angles, run)
     more, air = settings(flags.set), levelling.air_of(flags.air, scan)
     found = integrals(scan, views, rows)
@@ -95,7 +97,7 @@ def integrals(scan: Scan, views: np.ndarray, rows: slice) -> LineIntegrals:
 
     counts = read_counts(scan, views, rows)
     with refusing("E-VALUES", "counts give no line integrals", f"{scan.path}:/{scan.names[0]}", INPUT):
-        return line_integrals(counts.projections, counts.flat, counts.dark)
+        return line_integrals(counts.projections, counts.flat, counts.dark, counts.beam)
 
 
 def note_uncounted(found: LineIntegrals, top: int, run: Run) -> None:

@@ -2,6 +2,7 @@
 
     Data Exchange   /exchange/data (angle, row, column), data_white, data_dark, theta
     plain           projections, flat, dark, angles_deg
+    NXtomo          all of them frames of one stack, see `data.nxtomo`
 
 Flats and darks are stacks (frame, row, column), which are averaged, or single frames. Angles are degrees; where they
 have an attribute `units` that says radians, these. Rows are read only where they are asked for, so a file may be
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data import hdf5
+from data import hdf5, nxtomo
 from data.errors import InputRefused
 from data.images import too_many
 from data.kinds import sniff
@@ -49,6 +50,9 @@ class Scan:
         shape: (angles, rows, columns).
         angles_rad: (angles,), or None where the file has none.
         frames: how many flats and darks there are.
+        kinds: which frames of one stack are projections, flats and darks; None where each is a stack of its own.
+        beam: (angles,), its intensity over that of the flats, where a monitor tells.
+        notes: what a user should know.
     """
 
     path: Path
@@ -56,15 +60,22 @@ class Scan:
     shape: tuple[int, int, int]
     angles_rad: np.ndarray | None
     frames: tuple[int, int]
+    kinds: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    beam: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Detector counts, (views, rows, columns), and the means (rows, columns) of the flats and darks; float64."""
+    """Detector counts, (views, rows, columns), and the means (rows, columns) of the flats and darks; float64.
+
+    `beam` is its intensity in each view over that in the flats, (views,), or None where nothing tells.
+    """
 
     projections: np.ndarray
     flat: np.ndarray
     dark: np.ndarray
+    beam: np.ndarray | None = None
 
 
 def is_projections(path: str | os.PathLike[str]) -> bool:
@@ -77,7 +88,8 @@ def is_projections(path: str | os.PathLike[str]) -> bool:
 
 def layout(file: h5py.File) -> str | None:
     """The layout of raw tomography that a file has, by its projections; None where it has none."""
-    return next((name for name, places in LAYOUTS.items() if places[0] in file), None)
+    named = next((name for name, places in LAYOUTS.items() if places[0] in file), None)
+    return named or ("NXtomo" if nxtomo.entry_of(file) else None)
 
 
 def find_scan(path: str | os.PathLike[str], angles_needed: bool = True) -> Scan:
@@ -93,7 +105,10 @@ def find_scan(path: str | os.PathLike[str], angles_needed: bool = True) -> Scan:
     """
     path = Path(path)
     with hdf5.opened(path) as file:
-        names = LAYOUTS[layout(file) or "plain"]
+        found = layout(file) or "plain"
+        if found == "NXtomo":
+            return one_stack(file, path, angles_needed)
+        names = LAYOUTS[found]
         for name, what in zip(names[:3], WHAT, strict=False):
             if name not in file:
                 raise missing(file, path, name, what)
@@ -104,9 +119,21 @@ def find_scan(path: str | os.PathLike[str], angles_needed: bool = True) -> Scan:
     return Scan(path, names, sizes[0], angles, frames)
 
 
+def one_stack(file: h5py.File, path: Path, angles_needed: bool) -> Scan:
+    """The parts of a scan whose frames are one stack."""
+    found = nxtomo.frames_of(file, path, nxtomo.entry_of(file), CLAIMED)
+    names = (*[found.counts] * 3, found.angles)
+    shape = hdf5.dataset(file, found.counts, CLAIMED).shape
+    refuse_unequal([shape], names, path)
+    angles = angles_of(file, path, found.angles, shape, angles_needed, found.kinds[0])
+    sizes = len(found.kinds[1]), len(found.kinds[2])
+    return Scan(path, names, (len(found.kinds[0]), *shape[1:]), angles, sizes, found.kinds, found.beam, found.notes)
+
+
 def missing(file: h5py.File, path: Path, name: str, what: str) -> InputRefused:
     """The refusal of a file without one of its parts."""
-    group = file[name.rpartition("/")[0] or "/"]
+    folder = name.rpartition("/")[0]
+    group = file[folder] if folder and folder in file else file
     fix = "--angles 0:180:COUNT, or store them" if what is WHAT[3] else f"store them as {name}"
     fix += "; zeros where the detector has none" if what is WHAT[2] else ""
     return InputRefused("E-LAYOUT", f"no {what.partition(',')[0]} in the scan", f"{path}:/{name}",
@@ -119,7 +146,7 @@ def refuse_unequal(sizes: list[tuple[int, ...]], names: Sequence[str], path: Pat
     if len(views) != 3 or 0 in views:
         raise InputRefused("E-GEOMETRY", "these are no projections", f"{path}:/{names[0]}", f"shape {views}",
                            f"({', '.join(AXES)})", "one row alone is values[:, None, :]")  # fmt: skip
-    for size, name in zip(sizes[1:], names[1:3], strict=True):
+    for size, name in zip(sizes[1:], names[1:], strict=False):
         if size[-2:] != views[1:] or len(size) not in (2, 3) or 0 in size:
             raise InputRefused(
                 "E-GEOMETRY", "the frame has another size than the projections", f"{path}:/{name}", f"shape {size}",
@@ -129,9 +156,9 @@ def refuse_unequal(sizes: list[tuple[int, ...]], names: Sequence[str], path: Pat
 
 
 def angles_of(
-    file: h5py.File, path: Path, name: str, shape: tuple[int, ...], needed: bool
+    file: h5py.File, path: Path, name: str, shape: tuple[int, ...], needed: bool, views: np.ndarray | None = None
 ) -> np.ndarray | None:
-    """The angles in radians, one for each view."""
+    """The angles in radians, one for each view; of a stack with other frames in it, for those that are views."""
     if name not in file:
         if needed:
             raise missing(file, path, name, WHAT[3])
@@ -139,7 +166,10 @@ def angles_of(
     stored = hdf5.dataset(file, name)
     units = stored.attrs.get("units", "")
     units = units.decode(errors="replace") if isinstance(units, bytes) else str(units)
-    return checked_angles(stored[()], units, shape, f"{path}:/{name}")
+    theta = stored[()]
+    if views is not None and theta.shape == shape[:1]:
+        theta, shape = theta[views], (len(views), *shape[1:])
+    return checked_angles(theta, units, shape, f"{path}:/{name}")
 
 
 def checked_angles(theta: np.ndarray, units: str, shape: tuple[int, ...], where: str) -> np.ndarray:
@@ -182,8 +212,10 @@ def read_counts(
     wanted = (max(depth, *scan.frames), height, scan.shape[2])
     if np.prod(wanted, dtype=object) > max_elements:
         raise too_many(where, int(np.prod(wanted, dtype=object)), wanted, max_elements)
+    wholes = (views, slice(None), slice(None))
+    wanted_frames = [part[one] for part, one in zip(scan.kinds, wholes, strict=True)] if scan.kinds else wholes
     with hdf5.opened(scan.path) as file:
-        for name, chosen in zip(scan.names[:3], (views, slice(None), slice(None)), strict=True):
+        for name, chosen in zip(scan.names[:3], wanted_frames, strict=True):
             stored = hdf5.dataset(file, name, CLAIMED)
             if stored.dtype.kind not in "uif":
                 raise InputRefused("E-FORMAT", "counts are real numbers", f"{scan.path}:/{name}", str(stored.dtype),
@@ -194,7 +226,7 @@ def read_counts(
                                    "finite counts", "store zero for pixels that do not count")  # fmt: skip
             parts.append(values)
     flat, dark = (part if part.ndim == 2 else part.mean(axis=0) for part in parts[1:])
-    return Counts(parts[0], flat, dark)
+    return Counts(parts[0], flat, dark, None if scan.beam is None else scan.beam[views])
 
 
 def frames(stored: h5py.Dataset, views: Sequence[int] | slice, rows: slice) -> np.ndarray:

@@ -38,13 +38,16 @@ class LineIntegrals:
     dead: np.ndarray
 
 
-def line_integrals(projections: np.ndarray, flat: np.ndarray, dark: np.ndarray) -> LineIntegrals:
-    """-log((projections - dark) / (flat - dark)).
+def line_integrals(
+    projections: np.ndarray, flat: np.ndarray, dark: np.ndarray, intensity: np.ndarray | None = None
+) -> LineIntegrals:
+    """-log((projections - dark) / (intensity (flat - dark))).
 
     Args:
         projections: Counts, (views, rows, bins).
         flat: Without the object, (rows, bins).
         dark: Without the beam, (rows, bins).
+        intensity: Of the beam in each view over that in the flat, (views,), above zero; by default 1.
 
     Raises:
         ValueError: a row of a view has no count above the dark level.
@@ -56,6 +59,7 @@ def line_integrals(projections: np.ndarray, flat: np.ndarray, dark: np.ndarray) 
         raise fault("projections", f"no count above the dark level in row {row} of view {view}", "at least one",
                     "leave that row out, or check that flats and darks have not changed places")
     values = np.log(np.where(counted, beam, 1.0) / np.where(counted, transmitted, 1.0))
+    values += 0.0 if intensity is None else np.log(intensity)[:, None, None]
     dead = ~counted.any(axis=0) | ~(beam > 0)
     return LineIntegrals(interpolated(values, counted), transmitted, counted, dead)
 

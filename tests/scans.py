@@ -53,6 +53,32 @@ def scan(beam: float = 1.0, tilt: float = 0.0, stripes: float = 0.0, turn: float
     }
 
 
+def one_stack(parts: dict, entry: str = "entry", beam: np.ndarray | None = None) -> dict:
+    """The same scan as NXtomo has it: darks, half of the flats, the views with one not valid, the other flats.
+
+    Args:
+        parts: as `scan` makes them.
+        entry: the group that it lies in.
+        beam: what the monitor counted in each view, the flats having 1000.
+    """
+    darks, flats, views = (parts[f"exchange/{name}"] for name in ("data_dark", "data_white", "data"))
+    half, broken = len(flats) // 2, np.zeros_like(views[:1])
+    stack = [darks, flats[:half], views[:7], broken, views[7:], flats[half:]]
+    keys, turned = [2, 1, 0, 3, 0, 1], parts["exchange/theta"]
+    after = np.full(len(flats) - half, 90.0)
+    theta = [np.zeros(len(darks)), np.zeros(half), turned[:7], turned[7:8], turned[7:], after]
+    found = {
+        f"{entry}/instrument/detector/data": np.concatenate(stack),
+        f"{entry}/instrument/detector/image_key": np.repeat(keys, [len(some) for some in stack]),
+        f"{entry}/sample/rotation_angle": np.concatenate(theta),
+    }
+    if beam is not None:
+        counted = [np.full(len(some), 1000.0) for some in stack]
+        counted[2], counted[4] = beam[:7], beam[7:]
+        found[f"{entry}/control/data"] = np.concatenate(counted)
+    return found
+
+
 def write(path: Path, parts: dict) -> Path:
     """The parts as a file."""
     with h5py.File(path, "w") as file:

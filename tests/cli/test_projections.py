@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import data
-from tests.scans import BINS, CENTRE, FLAT, GAIN, VIEWS, attenuation, scan, write
+from tests.scans import BINS, CENTRE, FLAT, GAIN, VIEWS, attenuation, one_stack, scan, write
 
 TRUTH = attenuation()
 INSIDE = np.hypot(*np.meshgrid(*2 * [np.arange(BINS) - (BINS - 1) / 2])) < 26
@@ -105,3 +105,20 @@ def test_info_describes_raw_projections(recon_command, tmp_path):
     with h5py.File(path, "r+") as file:
         del file["exchange/theta"]
     assert f"--angles 0:180:{VIEWS}" in recon_command("info", path).out
+
+
+def test_a_nexus_file_becomes_the_same_phantom(recon_command, tmp_path):
+    parts = scan()
+    beam = np.linspace(1.0, 0.6, VIEWS)  # falls while the scan lasts
+    dark = parts["exchange/data_dark"][0]
+    parts["exchange/data"] = np.round((parts["exchange/data"] - dark) * beam[:, None, None] + dark).astype(np.uint16)
+    path = write(tmp_path / "scan.nxs", one_stack(parts, beam=1000 * beam))
+    found = recon_command("info", path)
+    assert found.code == 0 and f"{VIEWS} views of 3 rows x {BINS} columns" in found.out, found.err
+    assert "40, 2" in found.out and "0 .. 180 degrees" in found.out and "1 frames are not valid" in found.out
+    words = ["reconstruct", path, "--items", 1, "--method", "fbp", "--json"]
+    done = recon_command(*words, "-o", "out")
+    assert done.code == 0 and "0.6 .. 1 of that of the flats by entry/control/data" in done.err, done.err
+    settings = json.loads(done.out)["settings"]
+    assert settings["detector_centre"] == pytest.approx(CENTRE, abs=0.2)
+    assert error(tmp_path / "out", settings["scale"]) < 0.09

@@ -8,7 +8,7 @@ import pytest
 
 from data import InputRefused
 from data.projections import find_scan, is_projections, read_counts
-from tests.scans import BINS, DARK, FLAT, ROWS, VIEWS, scan, write
+from tests.scans import BINS, DARK, FLAT, ROWS, VIEWS, one_stack, scan, write
 
 NAMES = {"exchange/data": "projections", "exchange/data_white": "flat", "exchange/data_dark": "dark",
          "exchange/theta": "angles_deg"}  # fmt: skip
@@ -95,3 +95,49 @@ def test_more_counts_than_allowed_are_refused_unread(parts, tmp_path):
     with pytest.raises(InputRefused, match="E-LIMIT"):
         read_counts(found, max_elements=1000)
     assert read_counts(found, slice(0, 2), slice(0, 1), max_elements=BINS * 40).projections.size == 2 * BINS
+
+
+@pytest.mark.parametrize("entry", ["entry", "entry0000", "entry1/tomo_entry"])
+def test_frames_of_one_stack_are_told_apart(entry, parts, tmp_path):
+    exchange = find_scan(write(tmp_path / "exchange.h5", parts))
+    found = find_scan(write(tmp_path / "nexus.nxs", one_stack(parts, entry)))
+    assert is_projections(found.path) and found.shape == exchange.shape and found.frames == (40, 2)
+    np.testing.assert_array_equal(found.angles_rad, exchange.angles_rad)
+    assert found.beam is None and found.notes == ("1 frames are not valid by their image_key and left out",)
+    for views in (slice(None), [0, 5, 6, 7, 40], np.arange(3, 20)):
+        for whole, part in zip(*(vars(read_counts(one, views, slice(1, 3))).values() for one in (exchange, found)),
+                               strict=True):  # fmt: skip
+            np.testing.assert_array_equal(whole, part)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "note"),
+    [(np.linspace(500, 900, VIEWS), "0.5 .. 0.9"), (np.zeros(VIEWS), f"{VIEWS} of its values are not above zero"),
+     (np.full(VIEWS, np.nan), "not above zero")],
+)
+def test_what_the_beams_monitor_says(monitor, note, parts, tmp_path):
+    found = find_scan(write(tmp_path / "nexus.h5", one_stack(parts, beam=monitor)))
+    assert note in found.notes[1] and (found.beam is None) == ("not used" in found.notes[1])
+    if found.beam is not None:
+        np.testing.assert_allclose(read_counts(found, [3, 9]).beam, monitor[[3, 9]] / 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "code", "said"),
+    [
+        ("sample/rotation_angle", None, "E-LAYOUT", "--angles 0:180:COUNT"),
+        ("sample/rotation_angle", lambda theta: theta[:-3], "E-GEOMETRY", "one for each view"),
+        ("instrument/detector/image_key", lambda keys: keys[:-1], "E-GEOMETRY", "0 for projections"),
+        ("instrument/detector/image_key", lambda keys: keys + 0.5, "E-GEOMETRY", "float64"),
+        ("instrument/detector/image_key", lambda keys: np.where(keys == 2, 3, keys), "E-LAYOUT", "a frame of zeros"),
+        ("instrument/detector/image_key", lambda keys: np.where(keys == 1, 3, keys), "E-LAYOUT", "no flats"),
+        ("instrument/detector/data", lambda counts: counts[:, 0], "E-GEOMETRY", "(angle, row, column)"),
+    ],
+)
+def test_stacks_that_are_refused(name, change, code, said, parts, tmp_path):
+    stored = one_stack(parts)
+    values = stored.pop(f"entry/{name}")
+    path = write(tmp_path / "nexus.h5", stored if change is None else {**stored, f"entry/{name}": change(values)})
+    with pytest.raises(InputRefused) as refused:
+        find_scan(path)
+    assert refused.value.code == code and said in str(refused.value) and name in refused.value.where
