@@ -13,17 +13,16 @@ from torch import Tensor
 from recon import consistency, guidance
 from recon.condition import Denoise, with_vjp
 from recon.grids import white_variance
-from recon.krylov import Linear, dot, truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.particles import Kernel, MCGDiff, Particle, Twisted, drawn_off, gaussian_twist, zeros
 from recon.prior import Prior
 from recon.ranges import Words
 from recon.stochastic import memory
-from recon.wiener import solver
+from recon.weighing import Narrowed, form, space_of
+from recon.wiener import Way
 
 ITERATIONS, TOLERANCE = 8, 1e-2  # of the solves, as in the default
-WEIGHING, PRECISION = 50, 1e-6  # of solves whose errors would be errors of the weights
 
 
 class Guided:
@@ -82,40 +81,31 @@ class Drawn:
 
     def __init__(self, measurement: Measurement, prior: Prior, levels: Sequence[float]) -> None:
         self.measurement, self.prior = measurement, prior
-        self.way = solver(measurement, prior, WEIGHING, PRECISION)
+        self.variance = {a: b**2 / (1 - (b / a) ** 2) for a, b in pairwise(levels)}
+        space = space_of(measurement, prior)
+        self.way, self.foreseen = space(measurement, prior), space(measurement, Narrowed(prior, self.variance))
 
-    def _explained(self, mean: Tensor, spread: Linear) -> Tensor:
-        """log N(y; A mean, A C A^H + sigma_y^2) for products u -> C u, but for the determinant."""
-        operator, noise = self.measurement.operator, self.measurement.sigma**2
-        residual = self.measurement.residual(mean)
-        solved = truncated_cg(
-            lambda u: operator(spread(operator.adjoint(u))) + noise * u, residual, WEIGHING, PRECISION
-        )
-        return -0.5 * dot(residual, solved).double()
+    def _explained(self, way: Way, mean: Tensor, sigma: float) -> Tensor:
+        """log N(y; A mean, A C A^H + sigma_y^2), but for the determinant."""
+        return -0.5 * form(way.solve(self.measurement.residual(mean), sigma))
 
     def begin(self, x: Tensor, mean: Tensor, sigma: float, noise: Noise) -> tuple[Tensor, Tensor]:
         return x, zeros(x)
 
     def look(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor, Tensor]:
         x0 = denoise(x, sigma)
-        worth = self._explained(x0, lambda u: self.prior.error_filter(u, sigma, 1.0))
-        return worth, x0, torch.zeros_like(x0)
+        return self._explained(self.way, x0, sigma), x0, torch.zeros_like(x0)
 
     def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:
         x, x0 = at.x, at.x0
         drawn = consistency.drawn_by(self.measurement, self.prior, noise, self.way)(x0, sigma)
         if sigma_next == 0:
             return drawn, zeros(x)
-        share = (sigma_next / sigma) ** 2
-        variance = sigma_next**2 / (1 - share)
+        share, variance = (sigma_next / sigma) ** 2, self.variance[sigma]
         moved = drawn + share * (x - drawn) + sigma_next * (1 - share) ** 0.5 * noise(x)
-
-        def learnt(u: Tensor) -> Tensor:
-            """C (C + v)^-1 u."""
-            return self.prior.error_function(u, sigma, lambda c: c / (c + variance))
-
-        mean = x0 + learnt((moved - share * x) / (1 - share) - x0)
-        return moved, self._explained(mean, lambda u: variance * learnt(u))
+        seen = (moved - share * x) / (1 - share) - x0
+        mean = x0 + self.prior.error_function(seen, sigma, lambda c: c / (c + variance))
+        return moved, self._explained(self.foreseen, mean, sigma)
 
 
 def mcgdiff(measurement: Measurement, prior: Prior, levels: Sequence[float]) -> Kernel:

@@ -1,12 +1,14 @@
 """The board of efficiency: the time of a whole run over that of its network.
 
-    python -m tests.benchmarks.efficiency -o efficiency.jsonl            # measure; a rerun does what is missing
-    python -m tests.benchmarks.efficiency -o efficiency.jsonl --table    # print it as Markdown
+    python -m tests.benchmarks.efficiency -o efficiency.jsonl              # measure; a rerun does what is missing
+    python -m tests.benchmarks.efficiency -o efficiency.jsonl --size 128   # images of another size
+    python -m tests.benchmarks.efficiency -o efficiency.jsonl --table      # print it as Markdown
 
 Each preset reconstructs slices drawn from a bundled prior: half of the pixels, a blur, Cartesian MRI of one coil, and
 60 views of CT. Network time is that of the denoiser's calls and of the backpropagations through it, taken inside the
-same run. All times are of the processor, one thread. A run of one call goes before each and is thrown away, and with it
-what an operator sets up once (the eigenvectors of CT, which take seconds).
+same run. The network of a bundled prior takes any size that its strides divide: what it makes of larger images is no
+picture, but takes as long as one. All times are of the processor, one thread. A run of one call goes before each and is
+thrown away, and with it what an operator sets up once (the eigenvectors of CT, which take seconds).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ TASKS: dict[str, dict] = {
     "inpaint": {"keep": 0.5, "seed": 0},
     "blur": {"std": 2.0},
     "mri": {"acceleration": 4, "image": "real"},
-    "ct": {"angles": 60, "projector": "strip"},
+    "ct": {"angles": 60},
 }
 NOISE = 0.01  # of the largest value
 
@@ -70,11 +72,11 @@ def watched(prior: recon.Prior) -> Iterator[Watch]:
         del prior.denoise
 
 
-def measured(task: str, prior: recon.Prior, items: int) -> recon.Measurement:
-    """Data of smooth random images, which cost what any others do."""
-    size = tuple(prior.shape[-2:])
-    A = operators.OPERATORS[task](shape=size, **TASKS[task])
-    x = recon.sample_prior(prior, items, steps=2, seed=1)
+def measured(task: str, prior: recon.Prior, items: int, size: int | None = None) -> recon.Measurement:
+    """Data of smooth random images, which cost what any others do; of the prior's own size, or of another."""
+    shape = prior.shape if size is None else (*prior.shape[:-2], size, size)
+    A = operators.OPERATORS[task](shape=shape[-2:], **TASKS[task])
+    x = recon.sample_prior(prior, items, steps=2, seed=1, shape=shape)
     clean = A(x)
     sigma = NOISE * float(clean.abs().max())
     noise = sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
@@ -92,13 +94,14 @@ def timed(method: str, m: recon.Measurement, prior: recon.Prior, calls: int, sam
 
 def run(options: argparse.Namespace) -> None:
     """Measure the rows that are missing, and append each as it is finished."""
-    keys = ("method", "task", "prior", "calls", "items", "samples")
+    keys = ("method", "task", "prior", "size", "calls", "items", "samples")
     done = {tuple(row[key] for key in keys) for row in read_rows(options.output)}
     prior = recon.load_prior(options.prior)
+    size = options.size or prior.shape[-1]
     for task in options.tasks.split(","):
-        m = measured(task, prior, options.items)
+        m = measured(task, prior, options.items, size)
         for method in options.methods.split(","):
-            name = dict(zip(keys, (method, task, options.prior, options.calls, options.items, options.samples),
+            name = dict(zip(keys, (method, task, options.prior, size, options.calls, options.items, options.samples),
                             strict=True))  # fmt: skip
             if tuple(name.values()) in done:
                 continue
@@ -114,14 +117,17 @@ def run(options: argparse.Namespace) -> None:
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown: total over network time, a line a method, a column a task."""
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
-    lines = ["| method | " + " | ".join(tasks) + " |", "|---|" + "---:|" * len(tasks)]
+    """Markdown: total over network time, a line a method, a column a task and size."""
+    columns = list(dict.fromkeys((row["task"], row["size"]) for row in rows))
+    titles = [f"{task}, {size} px" for task, size in columns]
+    lines = ["| method | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
     for method in dict.fromkeys(row["method"] for row in rows):
         cells = []
-        for task in tasks:
-            found = [row["ratio"] for row in rows if (row["method"], row["task"]) == (method, task) and "ratio" in row]
-            cells.append(f"{mean(found):.2f}" if found else "")
+        for column in columns:
+            cell = (method, *column)
+            found = [row for row in rows if (row["method"], row["task"], row["size"]) == cell]
+            ratios = [row["ratio"] for row in found if "ratio" in row]
+            cells.append(f"{mean(ratios):.2f}" if ratios else "")
         lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -131,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("efficiency.jsonl"))
     parser.add_argument("--prior", default="headct-64")
+    parser.add_argument("--size", type=int, help="height and width of the images; the prior's own by default")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--methods", default=",".join(recon.METHODS))
     parser.add_argument("--calls", type=int, default=20)

@@ -46,3 +46,12 @@ def test_network_time_is_forward_and_backward(method, each):
     assert row["nfe"] == 5 and row["ratio"] == row["total"] / row["network"] > 1
     assert 5 * each * WORK <= row["network"] < 7.5 * each * WORK
     assert "denoise" not in prior.__dict__
+
+
+def test_images_of_another_size_have_columns_of_their_own():
+    rows = [{"method": "dps", "task": "ct", "size": size, "ratio": ratio} for size, ratio in ((64, 1.04), (128, 1.02))]
+    header, _, line = efficiency.table(rows).splitlines()
+    assert header == "| method | ct, 64 px | ct, 128 px |" and line == "| `dps` | 1.04 | 1.02 |"
+    with pytest.raises(ValueError, match="expected"):
+        efficiency.measured("blur", recon.load_prior("headct-64"), 1, 100)
+    assert efficiency.measured("blur", recon.load_prior("headct-64"), 1, 32).y.shape == (1, 1, 32, 32)

@@ -1,0 +1,93 @@
+"""What data say of Gaussian images, as precisely as weights of particles want it: to a thousandth of a nat a level.
+
+With S = A C A^H + N and residuals r, <r, S^-1 r> / 2 is what a particle's log weight takes. Whichever iterations find
+u = S^-1 r, this is of second order in their error: <r - S u, S^-1 (r - S u)> / 2 is left, at most |r - S u|^2 / (2 N).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from operators import Compose, Diagonal
+from recon.jacobian import Weighted
+from recon.krylov import dot, truncated_cg
+from recon.likelihood import Measurement
+from recon.prior import Prior
+from recon.stationary import symbol
+from recon.wiener import Solved, Way, data_space, image_space, objective, weighted_space
+
+ITERATIONS = 50  # at most so many
+NATS = 1e-3  # that a log-likelihood may be off; of the same sign at every level, so that a run's are added
+ROUNDING = 1e-6  # of a residual: what is left of it where data are few, or have no noise
+
+Space = Callable[[Measurement, Prior], Way]
+
+
+class Narrowed(Prior):
+    """A prior whose error covariance is C'' = C v / (C + v): that of x0 once it is seen in noise of variance v as well.
+
+    Args:
+        prior: whose error covariance C is.
+        variance: level -> v.
+    """
+
+    def __init__(self, prior: Prior, variance: Mapping[float, float]) -> None:
+        super().__init__(prior.shape, prior.sde, prior.units, prior.name)
+        self.prior, self.variance, self.data_std, self.spread = prior, variance, prior.data_std, prior.spread
+
+    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        raise NotImplementedError("only the error covariance is narrowed; use the prior itself")
+
+    def error_function(self, v: Tensor, sigma: float, function: Callable[[Tensor], Tensor]) -> Tensor:
+        seen = self.variance.get(sigma, sigma**2)
+        return self.prior.error_function(v, sigma, lambda c: function(c * seen / (c + seen)))
+
+
+def form(found: Solved) -> Tensor:
+    """<r, S^-1 r> of each row, (B,) float64."""
+    return (found.misfit + dot(found.v, found.shift)).double()
+
+
+def space_of(measurement: Measurement, prior: Prior) -> Space:
+    """By which iterations `NATS` are reached soonest, as far as one residual at one level tells; see `recon.wiener`."""
+    tolerance = math.sqrt(2 * NATS / math.prod(measurement.image_shape[1:]))
+
+    def image(m: Measurement, p: Prior) -> Way:
+        return image_space(m, p, ITERATIONS, tolerance)
+
+    def weighted(m: Measurement, p: Prior) -> Way:
+        return weighted_space(m, p, ITERATIONS, tolerance)
+
+    operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)[:1]
+    if isinstance(operator, Weighted):
+        return weighted
+    if measurement.y[0].numel() <= ITERATIONS:  # which end there
+        return lambda m, p: data_space(m, p, ITERATIONS, ROUNDING)
+    if symbol(operator.normal, like)[1] and symbol(lambda x: prior.error_filter(x, prior.data_std, 1.0), like)[1]:
+        return image  # without iterations
+    whitened = isinstance(operator, Compose) and isinstance(operator.outer, Diagonal)
+    spaces = (image, data, weighted) if whitened else (image, data)
+    return min(spaces, key=lambda s: objective(s(measurement, prior), measurement, prior, prior.data_std, tolerance))
+
+
+def data(measurement: Measurement, prior: Prior) -> Way:
+    """`recon.wiener.data_space` until what is left of the residual is worth `NATS`, and not a share of it."""
+    operator, noise = measurement.operator, measurement.sigma**2
+
+    def spread(u: Tensor, sigma: float) -> Tensor:
+        return prior.error_filter(operator.adjoint(u), sigma, 1.0)
+
+    def inner(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
+        power = (2 * NATS * noise + ROUNDING**2 * dot(residual, residual)) / residual[0].numel()
+        left = power.sqrt().reshape(-1, *(1,) * (residual.ndim - 1)).expand_as(residual)
+        return truncated_cg(lambda u: noise * u + operator(spread(u, sigma)), part, ITERATIONS, 1.0, left)
+
+    def solve(residual: Tensor, sigma: float) -> Solved:
+        u = inner(residual, residual, sigma)
+        v = operator.adjoint(u)
+        return Solved(v, prior.error_filter(v, sigma, 1.0), noise * u, noise * dot(u, u))
+
+    return Way("data", solve, lambda part, residual, sigma: spread(inner(part, residual, sigma), sigma))
