@@ -5,10 +5,14 @@ Its constants differ from item to item, so these operators keep the batch axis o
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor
 
 from operators import Clip, Identity, LinearOperator, Operator, Quantise, operator_norm
+
+NORMS: WeakKeyDictionary[LinearOperator, float] = WeakKeyDictionary()  # of operators, found once
 
 
 class InUnits(Operator):
@@ -72,7 +76,13 @@ class Weighted(LinearOperator):
 def norms(operator: LinearOperator, like: Tensor) -> Tensor:
     """|A| of each row where they have operators of their own, else one for all, (B or 1, 1, ...) with like's axes."""
     parts = [operator.rows([i]) for i in range(len(like))] if isinstance(operator, Weighted) else [operator]
-    return like.new_tensor([operator_norm(part) for part in parts]).reshape(-1, *(1,) * (like.ndim - 1))
+    return like.new_tensor([_norm(part) for part in parts]).reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def _norm(operator: LinearOperator) -> float:
+    if operator not in NORMS:
+        NORMS[operator] = operator_norm(operator)
+    return NORMS[operator]
 
 
 def derivative(operator: Operator, x: Tensor) -> LinearOperator:

@@ -17,13 +17,16 @@ import math
 import torch
 from torch import Tensor
 
+from operators import LinearOperator
 from recon.condition import Denoise
 from recon.likelihood import Measurement
 from recon.noise import Noise
 
 
 def data_gradient(measurement: Measurement, x: Tensor) -> Tensor:
-    """The gradient of |y - A(x)|^2 / 2, shape of x; by automatic differentiation, so A need not be linear."""
+    """The gradient of |y - A(x)|^2 / 2, shape of x; by automatic differentiation where A is not linear."""
+    if isinstance(measurement.operator, LinearOperator):
+        return -measurement.operator.adjoint(measurement.residual(x))
     with torch.enable_grad():
         leaf = x.detach().requires_grad_(True)
         return torch.autograd.grad(0.5 * measurement.residual(leaf).square().sum(), leaf)[0]
