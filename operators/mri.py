@@ -16,6 +16,7 @@ from operators.inpaint import Inpaint
 from operators.kspace import CentredFourier, CoilMaps
 from operators.linear import LinearOperator
 from operators.masks import sampling_mask
+from operators.multicoil import CartesianKspace
 from operators.nufft import nonuniform_fourier
 from operators.trajectories import given_trajectory, trajectory_for
 
@@ -90,6 +91,8 @@ def mri(
         operator = operator @ CoilMaps(maps)
     if image == "real":
         operator = operator @ RealToComplex(shape)
+    if trajectory is None and not any(n % 2 for n in shape):
+        operator = CartesianKspace(operator, sampled, None if coils is None else maps)
     operator.spec = {"name": "mri", "parameters": parameters}
     return operator
 

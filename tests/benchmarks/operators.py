@@ -3,7 +3,8 @@
 python -m tests.benchmarks.operators [--cases 256x180x8,512x180x8,256x180x1] [--repeats 7] [--threads 2] [--clock cpu]
 
 The candidates take turns within each repeat, so that a load on the machine meets them all; ratios are medians of those
-within a repeat. How exact they are: `tests.benchmarks.tomography`.
+within a repeat. How exact they are: `tests.benchmarks.tomography`. `--fft 256x1,256x8` is another table, SIZExBATCH of
+operators that transform: their time over that of the bare `torch.fft` calls on as many numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 import torch
 from skimage.transform import iradon, radon
 
-from operators import OPERATORS
+import operators
+from operators import OPERATORS, LinearOperator
 from tests.benchmarks.peers import astra_projector, deepinv_projector
 from tests.operators.ellipses import SHEPP_LOGAN, image
 
@@ -86,6 +88,44 @@ def speed(
     return rows, f"set-up of {case}: {', '.join(notes)}"
 
 
+def transforms(size: int, batch: int) -> dict[str, tuple[LinearOperator, Pair]]:
+    """Operators, and the bare calls that their forward and adjoint cannot do without."""
+    shape, coils = (size, size), 8
+    maps = np.random.default_rng(0).standard_normal((2, coils, *shape))
+    maps = maps[0] + 1j * maps[1]
+
+    def waves(count: int) -> Pair:
+        z = torch.randn(count, *shape, dtype=torch.complex64)
+        return lambda: torch.fft.fft2(z, norm="ortho"), lambda: torch.fft.ifft2(z, norm="ortho")
+
+    def filtered(padded: tuple[int, int]) -> Pair:
+        x = torch.randn(batch, *shape)
+        return (lambda: torch.fft.irfft2(torch.fft.rfft2(x, s=padded), s=padded),) * 2
+
+    round_blur, dark_blur = (operators.blur(shape, std=2.0, boundary=name) for name in ("circular", "zero"))
+    return {
+        "blur, circular": (round_blur, filtered(shape)),
+        "blur, zero": (dark_blur, filtered(dark_blur.padded)),
+        "mri, complex": (operators.mri(shape), waves(batch)),
+        "mri, real": (operators.mri(shape, image="real"), waves(batch)),
+        f"mri, {coils} coils, complex": (operators.mri(shape, coils=maps), waves(batch * coils)),
+        f"mri, {coils} coils, real": (operators.mri(shape, coils=maps, image="real"), waves(batch * coils)),
+    }
+
+
+def over_bare(size: int, batch: int, repeats: int, clock: Callable[[], float]) -> list[str]:
+    """Rows of the median ms of operators that transform, and of their ratio to the bare calls."""
+    rows = []
+    for name, (A, bare) in transforms(size, batch).items():
+        x = torch.randn(batch, *([1] if len(A.in_shape) == 2 else []), *A.in_shape)
+        y, cells = A(x), []
+        for call, alone in zip((lambda A=A, x=x: A(x), lambda A=A, y=y: A.adjoint(y)), bare, strict=True):
+            both = [(ms(call, clock), ms(alone, clock)) for _ in range(repeats)]
+            cells += [f"{statistics.median(some):.2f}" for some in ([a for a, _ in both], [a / b for a, b in both])]
+        rows.append(f"| {size}x{batch} | {name} | {' | '.join(cells)} |")
+    return rows
+
+
 def scikit_image(size: int, views: int, batch: int, clock: Callable[[], float]) -> str:
     """Milliseconds of scikit-image, once, for one image and counted `batch` times."""
     theta = np.arange(views) * 180.0 / views
@@ -102,11 +142,18 @@ def main() -> None:
     parser.add_argument("--cases", default="256x180x8,256x180x1,512x180x8", help="SIZExVIEWSxBATCH, with commas")
     parser.add_argument("--uneven", default="256x180x8,256x180x1", help="the same, with uneven angles and offsets")
     parser.add_argument("--fan", default="256x180x8,256x180x1", help="the same, fan beam with a flat detector")
+    parser.add_argument("--fft", help="SIZExBATCH, with commas: only operators that transform, beside bare torch.fft")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: of all threads, for a busy machine")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
+    if chosen.fft:
+        print(f"{chosen.clock} ms, {torch.get_num_threads()} thread(s), float32, median of {chosen.repeats}\n")
+        print("| case | operator | forward | over bare | adjoint | over bare |\n|" + 6 * " --- |")
+        for size, batch in (map(int, case.split("x")) for case in chosen.fft.split(",")):
+            print("\n".join(over_bare(size, batch, chosen.repeats, CLOCKS[chosen.clock])), flush=True)
+        return
     print(f"{chosen.clock} ms, {torch.get_num_threads()} thread(s), float32, median of {chosen.repeats}; ratios to the "
           f"first of ASTRA's\n\n{HEAD}")
     notes = []

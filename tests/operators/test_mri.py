@@ -165,3 +165,23 @@ def test_channels_and_complex_numbers():
         to_complex(torch.zeros(3, 4, 5))
     with pytest.raises(ValueError, match="z: got torch.float64"):
         to_channels(z.real)
+
+
+@pytest.mark.parametrize(("image", "coils"), [("complex", 0), ("complex", 1), ("complex", 5), ("real", 1), ("real", 5)])
+@pytest.mark.parametrize("shape", [(6, 8), (10, 6)])
+def test_k_space_in_one_pass_is_the_product(shape, image, coils, monkeypatch):
+    monkeypatch.setattr("operators.multicoil.TOGETHER", 2 * shape[0] * shape[1])
+    rng = np.random.default_rng(coils)
+    maps = rng.standard_normal((coils, *shape)) + 1j * rng.standard_normal((coils, *shape)) if coils else None
+    A = mri(shape, acceleration=2, center_fraction=0.2, coils=maps, image=image)
+    P = A.product
+    x = torch.from_numpy(rng.standard_normal((3, 2, *A.in_shape))).requires_grad_()
+    y = torch.from_numpy(rng.standard_normal((3, 2, *A.out_shape)))
+    torch.testing.assert_close(A(x), P(x), rtol=0, atol=1e-12)
+    torch.testing.assert_close(A.adjoint(y), P.adjoint(y), rtol=0, atol=1e-12)
+    torch.testing.assert_close(A.normal(x), P.adjoint(P(x)), rtol=0, atol=1e-12)
+    (gradient,) = torch.autograd.grad((A(x) - y).square().sum() / 2, x)
+    torch.testing.assert_close(gradient, P.adjoint(P(x.detach()) - y), rtol=0, atol=1e-12)
+    assert A.closed_form == P.closed_form and torch.equal(A.measured, P.measured)
+    rho = torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)
+    torch.testing.assert_close(A.gram_solve(y, rho), P.gram_solve(y, rho), rtol=0, atol=1e-6 if coils else 1e-12)
