@@ -62,7 +62,7 @@ def cg(
         z = z + alpha * p
         r = r - alpha * q
         previous, rr = rr, torch.where(active, dot(r, r), rr)
-        p = torch.where(active, r + _ratio(rr, previous, active) * p, p)
+        p = r + _ratio(rr, previous, active) * p
         active = active & (rr > goal)
     _report(active, rr, goal, tolerance, max_iterations)
     return z * unit

@@ -125,8 +125,8 @@ def predictor_corrector(
     *,
     snr: Positive = 0.16,
     move: CorrectorName = "langevin",
-    iterations: Count = 8,
-    tolerance: Positive = 1e-2,
+    iterations: Count = 4,
+    tolerance: Positive = 0.1,
 ) -> Method:
     """Song's predictor and a corrector on the default's guided estimate, so that both follow the posterior's score.
 

@@ -100,7 +100,7 @@ def data_cg(measurement: Measurement, iterations: int, weight: float) -> Consist
 
 
 def spectral_draw(
-    measurement: Measurement, prior: Prior, noise: Noise, iterations: int = 20, tolerance: float = 1e-2
+    measurement: Measurement, prior: Prior, noise: Noise, iterations: int = 4, tolerance: float = 0.005
 ) -> Consistency:
     """An exact draw from N(v, C) times the likelihood, C the prior's own error covariance at level sigma.
 

@@ -22,7 +22,7 @@ from recon.stochastic import memory
 from recon.weighing import Narrowed, form, space_of
 from recon.wiener import Way
 
-ITERATIONS, TOLERANCE = 8, 1e-2  # of the solves, as in the default
+ITERATIONS, TOLERANCE = 4, 0.1  # of the solves, as in the default
 
 
 class Guided:

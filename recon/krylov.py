@@ -18,6 +18,11 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).flatten(1).sum(1)
 
 
+def squared(a: Tensor) -> Tensor:
+    """<a, a> of each row, (B,)."""
+    return dot(a, a)
+
+
 def truncated_cg(
     apply: Linear, b: Tensor, iterations: int, tolerance: float | None = None, whole: Tensor | None = None
 ) -> Tensor:
@@ -30,7 +35,13 @@ def truncated_cg(
 
 
 def weighted_cg(
-    information: Linear, spread: Linear, precondition: Linear, b: Tensor, iterations: int, goal: float
+    information: Linear,
+    spread: Linear,
+    precondition: Linear,
+    energy: Callable[[Tensor], Tensor],
+    b: Tensor,
+    iterations: int,
+    goal: float,
 ) -> tuple[Tensor, Tensor]:
     """v and C v of v + G C v = b, which is symmetric in the inner product <a, C b>.
 
@@ -38,6 +49,7 @@ def weighted_cg(
         information: G, symmetric positive semidefinite, row by row.
         spread: C, likewise.
         precondition: an approximation of (1 + G C)^-1, symmetric in that inner product.
+        energy: <a, G a> of each row, (B,): all that the last iteration needs of G a.
         b: (B, ...).
         iterations: at most so many.
         goal: a row is left as it is once the square of its error is estimated to be at most this, summed over the
@@ -55,14 +67,20 @@ def weighted_cg(
     along = precondition(residual)
     along_spread = spread(along)
     size = dot(residual, along_spread)
-    for _ in range(iterations):
+    for left in reversed(range(iterations)):
         if not bool((size > goal).any()):
             break
-        image = along + information(along_spread)
-        curvature = dot(image, along_spread)
+        if left:
+            image = along + information(along_spread)
+            curvature = dot(image, along_spread)
+        else:
+            curvature = dot(along, along_spread) + energy(along_spread)
         active = (size > goal) & (curvature > 0)
         length = by_row(torch.where(active, size / torch.where(active, curvature, 1.0), 0.0))
-        v, moved, residual = v + length * along, moved + length * along_spread, residual - length * image
+        v, moved = v + length * along, moved + length * along_spread
+        if not left:
+            break
+        residual = residual - length * image
         fresh = precondition(residual)
         fresh_spread = spread(fresh)
         size, before = torch.where(active, dot(residual, fresh_spread), size), size

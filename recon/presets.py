@@ -220,8 +220,8 @@ def spectral(
     steps: int,
     noise: Noise,
     *,
-    iterations: Count = 8,
-    tolerance: Positive = 1e-2,
+    iterations: Count = 4,
+    tolerance: Positive = 0.1,
     step: StepName = "ancestral2m",
     particles: Count | None = None,
 ) -> Method:
@@ -256,8 +256,8 @@ def spectral_draw(
     steps: int,
     noise: Noise,
     *,
-    iterations: Count = 20,
-    tolerance: Positive = 1e-2,
+    iterations: Count = 4,
+    tolerance: Positive = 0.005,
 ) -> Method:
     """Ancestral steps from draws of p(x0 | x, y) under the error spectrum: exact for stationary Gaussian images,
     no backpropagation.

@@ -169,6 +169,11 @@ class Prior(nn.Module):
         return chain(self.parameters(), self.buffers())
 
 
+def filtered(v: Tensor, gains: Tensor) -> Tensor:
+    """Images (..., H, W) with each frequency of the real FFT multiplied by gains (H, W // 2 + 1)."""
+    return torch.fft.irfft2(torch.fft.rfft2(v) * gains, s=v.shape[-2:])
+
+
 def _tuples(value: object) -> object:
     return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
 
@@ -225,14 +230,18 @@ class ScorePrior(Prior):
         """f(C) v, C being stationary with the measured error spectrum; white where none was measured."""
         if self.error_spectrum is None:
             return super().error_function(v, sigma, function)
-        gains = function(self.error_spectrum.gains(sigma, *v.shape[-2:])).to(v)
-        return torch.fft.irfft2(torch.fft.rfft2(v) * gains, s=v.shape[-2:])
+        return filtered(v, function(self.error_spectrum.gains(sigma, *v.shape[-2:])).to(v))
+
+    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
+        if self.error_spectrum is None:
+            return super().error_filter(v, sigma, power)
+        return filtered(v, self.error_spectrum.power_of(sigma, power, v))
 
     def start_filter(self, v: Tensor, sigma: float) -> Tensor:
         if self.error_spectrum is None:
             return super().start_filter(v, sigma)
         hidden = (self.error_spectrum.gains(sigma, *v.shape[-2:]) / sigma**2).clamp(max=0.9)
-        return torch.fft.irfft2(torch.fft.rfft2(v) * (1 - hidden).rsqrt().to(v), s=v.shape[-2:])
+        return filtered(v, (1 - hidden).rsqrt().to(v))
 
     def denoise(self, x: Tensor, sigma: Tensor | float, label: Tensor | None = None) -> Tensor:
         """E[x0 | x, label] at level sigma; label (B,) of a prior with classes, None where it is unknown."""

@@ -53,6 +53,10 @@ class ErrorSpectrum:
         """
         return interpolated(self, sigma, height, width)
 
+    def power_of(self, sigma: float, power: float, like: Tensor) -> Tensor:
+        """lambda^power, rounded to the type of images (..., H, W) and where they lie."""
+        return rounded(self, sigma, power, *like.shape[-2:], like.dtype, like.device)
+
 
 @lru_cache(maxsize=8)
 def logarithms(spectrum: ErrorSpectrum) -> Tensor:
@@ -82,6 +86,15 @@ def interpolated(spectrum: ErrorSpectrum, sigma: float, height: int, width: int)
     row = row + 2 * math.log(min(1.0, sigma / spectrum.sigmas[0]))
     right, part = places(spectrum.frequencies, height, width)
     return ((1 - part) * row[right - 1] + part * row[right]).exp()
+
+
+@lru_cache(maxsize=8)
+def rounded(
+    spectrum: ErrorSpectrum, sigma: float, power: float, height: int, width: int, dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """`ErrorSpectrum.power_of`; solvers ask for it in every iteration."""
+    return interpolated(spectrum, sigma, height, width).pow(power).to(device, dtype)
 
 
 def measure(

@@ -17,7 +17,7 @@ from recon.krylov import dot, truncated_cg
 from recon.likelihood import Measurement
 from recon.prior import Prior
 from recon.stationary import symbol
-from recon.wiener import Solved, Way, data_space, image_space, objective, weighted_space
+from recon.wiener import RESIDUAL, Solved, Way, data_space, image_space, objective, weighted_space
 
 ITERATIONS = 50  # at most so many
 NATS = 1e-3  # that a log-likelihood may be off; of the same sign at every level, so that a run's are added
@@ -53,19 +53,19 @@ def form(found: Solved) -> Tensor:
 
 def space_of(measurement: Measurement, prior: Prior) -> Space:
     """By which iterations `NATS` are reached soonest, as far as one residual at one level tells; see `recon.wiener`."""
-    tolerance = math.sqrt(2 * NATS / math.prod(measurement.image_shape[1:]))
+    tolerance = math.sqrt(2 * NATS)
 
     def image(m: Measurement, p: Prior) -> Way:
-        return image_space(m, p, ITERATIONS, tolerance)
+        return image_space(m, p, tolerance)(ITERATIONS)
 
     def weighted(m: Measurement, p: Prior) -> Way:
-        return weighted_space(m, p, ITERATIONS, tolerance)
+        return weighted_space(m, p, tolerance)(ITERATIONS)
 
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)[:1]
     if isinstance(operator, Weighted):
         return weighted
     if measurement.y[0].numel() <= ITERATIONS:  # which end there
-        return lambda m, p: data_space(m, p, ITERATIONS, ROUNDING)
+        return lambda m, p: data_space(m, p, ROUNDING / RESIDUAL)(ITERATIONS)
     if symbol(operator.normal, like)[1] and symbol(lambda x: prior.error_filter(x, prior.data_std, 1.0), like)[1]:
         return image  # without iterations
     whitened = isinstance(operator, Compose) and isinstance(operator.outer, Diagonal)

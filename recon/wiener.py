@@ -16,7 +16,8 @@ is tried on one residual drawn from the model; rows of different weights are sol
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -24,15 +25,17 @@ from torch import Tensor
 
 from operators import Compose, Diagonal
 from recon.jacobian import Weighted
-from recon.krylov import dot, truncated_cg, weighted_cg
+from recon.krylov import dot, squared, truncated_cg, weighted_cg
 from recon.likelihood import Measurement
 from recon.local_gain import regularised_inverse
 from recon.prior import Prior
 from recon.stationary import from_waves, symbol, waves
 
-LONGER = 3  # iterations of weighted data over those of data of one level, and of the next try over those of this one
-MOST = 27  # up to so many times the iterations that were asked for
-WORTH = {1: 0.95, 16: 0.7}  # level in the images' own spread -> share of the objective that is worth more iterations
+MOST = 50  # up to so many times the iterations that were asked for
+FAR = {1: 1.0, 4: 1.0, 16: 5.0}  # level in the images' own spread -> error that is left there, in tolerances
+RESIDUAL = 0.1  # tolerances: residual relative to the first at which iterations in data space end
+ROUNDING = 100  # roundings of the objective below which nothing is gained
+WEIGHTED = 6  # iterations of weighted data over those of data of one level
 
 
 class Solved(NamedTuple):
@@ -50,6 +53,10 @@ class Way(NamedTuple):
     name: str
     solve: Callable[[Tensor, float], Solved]
     shift: Callable[[Tensor, Tensor, float], Tensor]
+    closed: bool = False  # without iterations
+
+
+Ways = Callable[[int], Way]  # by the number of iterations; what they share is made once
 
 
 def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
@@ -60,28 +67,45 @@ def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: f
     Args:
         measurement: linear, with noise of one level.
         prior: of the images.
-        iterations: at most so many, `LONGER` times as many where the data's weights differ, and more where they leave
-            data unexplained that more of them explain, as with detectors which do not cover the image.
-        tolerance: of the residual relative to the first in data space; of the error in standard deviations of the
-            posterior in image space.
+        iterations: so many at first, `WEIGHTED` times as many where the data's weights differ; and more where these
+            leave an error, as with masks, or detectors which do not cover the image.
+        tolerance: root mean square of the error in standard deviations of the posterior.
     """
     if isinstance(measurement.operator, Weighted):
-        return weighted_space(measurement, prior, iterations, tolerance)
-    whitened = isinstance(measurement.operator, Compose) and isinstance(measurement.operator.outer, Diagonal)
-    spaces = (image_space, data_space, weighted_space) if whitened else (image_space, data_space)
+        return weighted_space(measurement, prior, tolerance)(iterations)
+    image = image_space(measurement, prior, tolerance)
+    if image(1).closed:
+        return image(1)
 
-    def left_undone(space: Callable[..., Way], count: int, level: float) -> float:
-        return objective(space(measurement, prior, count, tolerance), measurement, prior, level, tolerance)
+    data = data_space(measurement, prior, tolerance)
+    ways = [image, data]
+    if isinstance(measurement.operator, Compose) and isinstance(measurement.operator.outer, Diagonal):
+        ways.append(weighted_space(measurement, prior, tolerance))
 
-    space = min(spaces, key=lambda space: left_undone(space, iterations, prior.data_std))
-    most = 1 if space is data_space else MOST * iterations  # which is best only where it is done
-    while iterations < most and any(
-        left_undone(space, LONGER * iterations, far * prior.data_std)
-        < share * left_undone(space, iterations, far * prior.data_std)
-        for far, share in WORTH.items()
-    ):
-        iterations *= LONGER
-    return space(measurement, prior, iterations, tolerance)
+    @cache
+    def left_undone(way: Ways, count: int, far: int) -> float:
+        return objective(way(count), measurement, prior, far * prior.data_std, tolerance)
+
+    def done(way: Ways, count: int, far: int) -> bool:
+        """The objective is above its least by the square of the error, summed over the image."""
+        few, more = left_undone(way, count, far), left_undone(way, further(count), far)
+        rounding = ROUNDING * torch.finfo(measurement.y.dtype).eps * more
+        return few - more <= max(prod(measurement.image_shape[1:]) * (FAR[far] * tolerance) ** 2, rounding)
+
+    good = [way for way in ways if done(way, iterations, 1)]
+    chosen = good[0] if len(good) == 1 else min(
+        good or ways, key=lambda way: left_undone(way, 2 * iterations, 4 if good else 1)
+    )
+    most = MOST * iterations
+    for far in [1] if chosen is data and not good else FAR:  # data space is best only where data are spread out
+        while iterations < most and not done(chosen, iterations, far):
+            iterations = further(iterations)
+    return chosen(iterations)
+
+
+def further(iterations: int) -> int:
+    """Half as many again."""
+    return iterations + max(1, iterations // 2)
 
 
 def objective(way: Way, measurement: Measurement, prior: Prior, level: float, tolerance: float) -> float:
@@ -95,45 +119,48 @@ def objective(way: Way, measurement: Measurement, prior: Prior, level: float, to
         residual = residual * operator.measured.to(residual)
     found = way.solve(residual, level)
     left = residual - operator(found.shift)
-    noise = max(measurement.sigma**2, tolerance**2 * float(residual.square().mean()))
-    return float(dot(found.v, found.shift) + dot(left, left) / noise)
+    noise = max(measurement.sigma**2, (RESIDUAL * tolerance) ** 2 * float(residual.square().mean()))
+    return float(dot(found.v, found.shift) + squared(left) / noise)
 
 
-def data_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
+def data_space(measurement: Measurement, prior: Prior, tolerance: float) -> Ways:
     """`solver` by conjugate gradients on S u = r."""
-    operator, noise = measurement.operator, measurement.sigma**2
+    operator, noise, goal = measurement.operator, measurement.sigma**2, RESIDUAL * tolerance
 
     def spread(u: Tensor, sigma: float) -> Tensor:
         return prior.error_filter(operator.adjoint(u), sigma, 1.0)
 
-    def inner(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
-        return truncated_cg(lambda u: noise * u + operator(spread(u, sigma)), part, iterations, tolerance, residual)
+    def way(iterations: int) -> Way:
+        def inner(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
+            return truncated_cg(lambda u: noise * u + operator(spread(u, sigma)), part, iterations, goal, residual)
 
-    def solve(residual: Tensor, sigma: float) -> Solved:
-        u = inner(residual, residual, sigma)
-        v = operator.adjoint(u)
-        return Solved(v, prior.error_filter(v, sigma, 1.0), noise * u, noise * dot(u, u))
+        def solve(residual: Tensor, sigma: float) -> Solved:
+            u = inner(residual, residual, sigma)
+            v = operator.adjoint(u)
+            return Solved(v, prior.error_filter(v, sigma, 1.0), noise * u, noise * squared(u))
 
-    return Way("data", solve, lambda part, residual, sigma: spread(inner(part, residual, sigma), sigma))
+        return Way("data", solve, lambda part, residual, sigma: spread(inner(part, residual, sigma), sigma))
+
+    return way
 
 
-def image_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
+def image_space(measurement: Measurement, prior: Prior, tolerance: float) -> Ways:
     """`solver` by preconditioned conjugate gradients on v + G C v = A^H N^-1 r.
 
     Data without noise are given as much of it as rounding makes.
     """
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)
     rows = like if isinstance(operator, Weighted) else like[:1]
-    response, diagonal = symbol(lambda x: operator.normal(x), rows)
-    elements, goal = like[0].numel() / measurement.y[0].numel(), tolerance**2 * like[0].numel()
+    response, diagonal = symbol(operator.normal, rows)
+    elements, goal = like[0].numel() / measurement.y[0].numel(), tolerance**2
 
-    @lru_cache(maxsize=1)
+    @lru_cache(maxsize=4)
     def known(sigma: float) -> tuple[Tensor, bool, Tensor]:
         power, stationary = symbol(lambda x: prior.error_filter(x, sigma, 1.0), like[:1])
         signal = elements * (response * power).flatten(1).mean(1)
         return power, stationary, (10 * torch.finfo(like.dtype).eps * signal).clamp(min=measurement.sigma**2)
 
-    def inner(residual: Tensor, sigma: float) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    def inner(residual: Tensor, sigma: float, iterations: int) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
         """v and C v in coordinates of their own, and the way back from there."""
         power, stationary, noise = known(sigma)
         level = noise.reshape(-1, *(1,) * (like.ndim - 1))
@@ -141,10 +168,13 @@ def image_space(measurement: Measurement, prior: Prior, iterations: int, toleran
         def information(x: Tensor) -> Tensor:
             return operator.normal(x) / level
 
+        def energy(x: Tensor) -> Tensor:
+            return squared(operator(x)) / noise
+
         b = operator.adjoint(residual) / level
         if not stationary:
             return *weighted_cg(
-                information, lambda x: prior.error_filter(x, sigma, 1.0), lambda x: x, b, iterations, goal
+                information, lambda x: prior.error_filter(x, sigma, 1.0), lambda x: x, energy, b, iterations, goal
             ), lambda x: x  # fmt: skip
         # on waves C and (1 + K C)^-1 are factors, so that an iteration takes two transforms, and none where G = K
         spread, gains = power[..., None], (1 / (1 + response * power / level))[..., None]
@@ -152,55 +182,63 @@ def image_space(measurement: Measurement, prior: Prior, iterations: int, toleran
             v = gains * waves(b)
             return v, spread * v, lambda z: from_waves(z, b)
         return *weighted_cg(
-            lambda z: waves(information(from_waves(z, b))), lambda z: spread * z, lambda z: gains * z, waves(b),
-            iterations, goal,
+            lambda z: waves(information(from_waves(z, b))), lambda z: spread * z, lambda z: gains * z,
+            lambda z: energy(from_waves(z, b)), waves(b), iterations, goal,
         ), lambda z: from_waves(z, b)  # fmt: skip
 
-    def solve(residual: Tensor, sigma: float) -> Solved:
-        v, shift, back = inner(residual, sigma)
-        v, shift = back(v), back(shift)
-        left = residual - operator(shift)
-        return Solved(v, shift, left, dot(left, left) / known(sigma)[2])
+    def way(iterations: int) -> Way:
+        def solve(residual: Tensor, sigma: float) -> Solved:
+            v, shift, back = inner(residual, sigma, iterations)
+            v, shift = back(v), back(shift)
+            left = residual - operator(shift)
+            return Solved(v, shift, left, squared(left) / known(sigma)[2])
 
-    def shift(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
-        _, found, back = inner(part, sigma)
-        return back(found)
+        def shift(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
+            _, found, back = inner(part, sigma, iterations)
+            return back(found)
 
-    return Way("image", solve, shift)
+        return Way("image", solve, shift, diagonal and known(prior.data_std)[1])
+
+    return way
 
 
-def weighted_space(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
+def weighted_space(measurement: Measurement, prior: Prior, tolerance: float) -> Ways:
     """`image_space` with a preconditioner that follows how much the data weigh from place to place, where C is
-    stationary and A^H N^-1 A is not. It takes `LONGER` times as many iterations: what few leave undone at high noise
+    stationary and A^H N^-1 A is not. It takes `WEIGHTED` times as many iterations: what few leave undone at high noise
     levels the prior takes for structure.
     """
-    iterations = LONGER * iterations
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)
     rows, noise = like if isinstance(operator, Weighted) else like[:1], measurement.sigma**2
 
     def information(x: Tensor) -> Tensor:
         return operator.normal(x) / noise
 
-    def plain() -> Way:
-        return image_space(measurement, prior, iterations, tolerance)
+    def plain(iterations: int) -> Way:
+        return image_space(measurement, prior, tolerance)(WEIGHTED * iterations)
 
     if noise == 0:
-        return plain()
+        return plain
     response, even = symbol(information, rows)
     if even or not symbol(lambda x: prior.error_filter(x, prior.data_std, 1.0), like[:1])[1]:
-        return plain()
-    inverse, goal = regularised_inverse(information, response, rows), tolerance**2 * like[0].numel()
+        return plain
+    inverse, goal = regularised_inverse(information, response, rows), tolerance**2
 
-    def inner(residual: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    def inner(residual: Tensor, sigma: float, iterations: int) -> tuple[Tensor, Tensor]:
         def spread(x: Tensor) -> Tensor:
             return prior.error_filter(x, sigma, 1.0)
 
         b = operator.adjoint(residual) / noise
-        return weighted_cg(information, spread, inverse(symbol(spread, like[:1])[0]), b, iterations, goal)
+        preconditioner = inverse(symbol(spread, like[:1])[0])
+        return weighted_cg(
+            information, spread, preconditioner, lambda x: squared(operator(x)) / noise, b, WEIGHTED * iterations, goal
+        )
 
-    def solve(residual: Tensor, sigma: float) -> Solved:
-        v, shift = inner(residual, sigma)
-        left = residual - operator(shift)
-        return Solved(v, shift, left, dot(left, left) / noise)
+    def way(iterations: int) -> Way:
+        def solve(residual: Tensor, sigma: float) -> Solved:
+            v, shift = inner(residual, sigma, iterations)
+            left = residual - operator(shift)
+            return Solved(v, shift, left, squared(left) / noise)
 
-    return Way("weighted", solve, lambda part, residual, sigma: inner(part, sigma)[1])
+        return Way("weighted", solve, lambda part, residual, sigma: inner(part, sigma, iterations)[1])
+
+    return way

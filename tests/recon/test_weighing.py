@@ -83,5 +83,5 @@ def test_stationary_problems_are_solved_without_iterations(monkeypatch):
     monkeypatch.setattr("recon.weighing.ITERATIONS", 1)
     m, prior = problem("blur", 0.1)[0], priors()["stationary"]
     r = residual(m, prior)
-    exact = image_space(m, prior, 1000, 1e-12).solve(r, LEVEL)
+    exact = image_space(m, prior, 1e-12)(1000).solve(r, LEVEL)
     torch.testing.assert_close(form(space_of(m, prior)(m, prior).solve(r, LEVEL)), form(exact), rtol=1e-9, atol=0)
