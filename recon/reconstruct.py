@@ -141,7 +141,7 @@ def reconstruct(
         raise ValueError(f"got steps={steps} and samples={samples}; expected at least 1 of each")
     check_fit(measurement, prior)
     device = torch.device(device) if device is not None else prior.device
-    prior = prior.to(device)
+    prior = prior if prior.device == device else prior.to(device)
     labels = checked(label, prior, classifier, measurement.image_shape[0])
     refuse_special(method, measurement)
     normalised = measurement.to(device, prior.dtype).in_units_of(prior)

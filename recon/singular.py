@@ -70,28 +70,37 @@ def decomposed(measurement: Measurement, method: str) -> Seen:
     return Seen(Vh, kept.to(y.device), U.adjoint(y)[..., kept.to(y.device)] / size, measurement.sigma / size)
 
 
-def ddrm_step(seen: Seen, eta: float, eta_b: float) -> Step:
+class DDRMStep:
     """x' by singular value, x0 the estimate and y the datum of a coefficient, e = sigma_y / s its noise:
 
         not seen       x0 + sqrt(1 - eta^2) sigma' (x - x0) / sigma + eta sigma' n
         sigma' < e     x0 + sqrt(1 - eta^2) sigma' (y - x0) / e + eta sigma' n
         sigma' >= e    (1 - eta_b) x0 + eta_b y + sqrt(sigma'^2 - eta_b^2 e^2) n
 
+    A step with memory: the coefficients of a state that it made are known. Make one for each run.
+
     Reference: Kawar et al., Denoising diffusion restoration models, 2022, equations 7 and 8, arXiv:2201.11793.
     """
-    keep = math.sqrt(1 - eta**2)
 
-    def step(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
-        x0, n = denoise(x, sigma), noise(x)
-        k, c = keep * sigma_next / sigma, eta * sigma_next
-        estimate, state, fresh = seen.coefficients(x0, x, n)
-        hidden = sigma_next >= seen.noise
-        pull = torch.where(hidden, eta_b, keep * sigma_next / torch.where(hidden, 1.0, seen.noise))
-        std = torch.where(hidden, (sigma_next**2 - (eta_b * seen.noise) ** 2).clamp(min=0).sqrt(), c)
-        change = pull * (seen.values - estimate) - k * (state - estimate) + (std - c) * fresh
-        return seen.moved(x0 + k * (x - x0) + c * n, change)
+    def __init__(self, seen: Seen, eta: float, eta_b: float) -> None:
+        self.seen, self.eta, self.eta_b, self.keep = seen, eta, eta_b, math.sqrt(1 - eta**2)
+        self.reached: tuple[Tensor, Tensor] | None = None  # the state last made, and its coefficients
 
-    return step
+    def __call__(self, denoise: Denoise, x: Tensor, sigma: float, sigma_next: float, noise: Noise) -> Tensor:
+        x0, n, e = denoise(x, sigma), noise(x), self.seen.noise
+        k, c = self.keep * sigma_next / sigma, self.eta * sigma_next
+        if self.reached is not None and x is self.reached[0]:
+            (estimate, fresh), state = self.seen.coefficients(x0, n), self.reached[1]
+        else:
+            estimate, fresh, state = self.seen.coefficients(x0, n, x)
+        hidden = sigma_next >= e
+        pull = torch.where(hidden, self.eta_b, self.keep * sigma_next / torch.where(hidden, 1.0, e))
+        std = torch.where(hidden, (sigma_next**2 - (self.eta_b * e) ** 2).clamp(min=0).sqrt(), c)
+        new = estimate + pull * (self.seen.values - estimate) + std * fresh
+        plain = estimate + k * (state - estimate) + c * fresh
+        moved = self.seen.moved(x0 + k * (x - x0) + c * n, new - plain)
+        self.reached = moved, new
+        return moved
 
 
 def ddnm_plus_step(seen: Seen, base: FirstOrder) -> Step:
@@ -123,7 +132,7 @@ def ddrm(
 ) -> Method:
     """Denoising diffusion restoration: each singular value by its own noise; for operators with a decomposition."""
     seen = decomposed(measurement, "ddrm")
-    return Method(prior.denoise, vp_levels(prior, steps), ddrm_step(seen, eta, eta_b))
+    return Method(prior.denoise, vp_levels(prior, steps), DDRMStep(seen, eta, eta_b))
 
 
 def ddnm_plus(
