@@ -176,13 +176,14 @@ def result(path: Path) -> dict[str, str]:
 def measurement(path: Path) -> dict[str, str]:
     """The contents of a measurement file."""
     stored = data.read_measurement(path)
-    scalars = {
-        k: v for k, v in stored.operator["parameters"].items() if not hasattr(v, "shape") or v.size < 9
+    parameters = {
+        key: brief(value) if hasattr(value, "shape") and value.size > 8 else value
+        for key, value in stored.operator["parameters"].items()
     }
     return {
         "kind": "measurement",
         "operator": stored.operator["name"],
-        "parameters": ", ".join(f"{key} {value}" for key, value in scalars.items()),
+        "parameters": ", ".join(f"{key} {value}" for key, value in parameters.items()),
         "y": " x ".join(str(n) for n in stored.y.shape) + f", {stored.y.min():.4g} .. {stored.y.max():.4g}",
         "noise": ", ".join(f"{key} {span(level)}".removeprefix("model ") for key, level in stored.noise.items()),
         "truth": "stored" if stored.x is not None else "not stored",
@@ -219,6 +220,16 @@ def projections(path: Path) -> dict[str, str]:
         **({"notes": "; ".join(scan.notes)} if scan.notes else {}),
         "reconstruct": f"recon reconstruct {path.name} --items {rows // 2}{typed} --method fbp -o out/",
     }
+
+
+def brief(values: np.ndarray) -> str:
+    """The size of an array, and what is in it: the share of a mask, the range of numbers."""
+    size = " x ".join(map(str, values.shape))
+    if values.dtype == bool:
+        return f"{size} ({100 * values.mean():.3g} %)"
+    waves = values.dtype.kind == "c"
+    sizes = np.abs(values) if waves else values
+    return f"{size} ({'modulus ' if waves else ''}{sizes.min():.4g} .. {sizes.max():.4g})"
 
 
 def span(level: str | float | np.ndarray) -> str:

@@ -145,7 +145,8 @@ def refuse_incomplete(name: str, given: dict[str, Any]) -> None:
     if needs and len(there) != 1:
         found = " and ".join(there) or "none of its flags"
         expected = " or ".join(flag(key, "...").removesuffix(" ...") for key in needs)
-        examples = ", or ".join(flag(key, example) for key, example in needs.items())
+        more = "".join(f" {flag(key, value)}" for key, value in REQUIRED.get(name, {}).items() if key not in given)
+        examples = ", or ".join(flag(key, example) + more for key, example in needs.items())
         raise usage(f"{name} needs one of its flags", f"--operator {name}", found, expected, examples)
     missing = [key for key in REQUIRED.get(name, {}) if key not in given]
     if missing:

@@ -61,6 +61,7 @@ def test_degrees_in_the_file_are_understood_and_a_missing_unit_is_refused(recon_
     (["--operator", "ct_fan", "--angles", 30], "--set source_mm=570 --set detector_mm=1040"),
     (["--operator", "ct_fan", "--angles", 30, "--set", "source_mm=40"], "no detector_mm"),
     (FAN, "--angles 360"),
+    (["--operator", "ct_fan"], "--angles 360 --set source_mm=570 --set detector_mm=1040"),
     ([*FAN, "--angles", 30, "--set", "detector=round"], "'flat' or 'curved'"),
     (["--operator", "ct_fan", "--angles", 30, "--set", "source_mm=9", "--set", "detector_mm=70"], "more than 11.3137"),
     (["--operator", "ct_fan", "--angles", 30, "--set", "source_mm=40", "--set", "detector_mm=30"], "40 (source_mm) or"),

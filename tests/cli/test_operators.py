@@ -159,3 +159,14 @@ def test_an_operator_is_described(recon_command):
     found = json.loads(recon_command("info", "mri", "--json").out)["--set NAME=VALUE"]
     assert {"acceleration", "center_fraction", "kind", "mask", "trajectory", "coils", "image"} <= set(found)
     assert "default 4.0" in found["acceleration"] and "default real" in found["image"] and "--mask" in found["mask"]
+
+
+def test_a_measurement_says_what_its_operator_was_given(recon_command, tmp_path):
+    data.write_image(tmp_path / "x.png", np.full((1, 16, 16), 0.5), 0, 1)
+    said = {}
+    for name, words in (("inpaint", ["--keep", 0.25]), ("ct", ["--angles", 20]), ("phase_retrieval", [])):
+        more = ["--set", "patterns=2"] if name == "phase_retrieval" else []
+        assert recon_command("simulate", "x.png", "--operator", name, *words, *more, "-o", f"{name}.h5").code == 0
+        said[name] = recon_command("info", f"{name}.h5").out
+    assert "mask 16 x 16 (25 %)" in said["inpaint"] and "angles 20 (0 .. 2.985)" in said["ct"]
+    assert "patterns 2 x 16 x 16 (modulus 1 .. 1)" in said["phase_retrieval"]
