@@ -25,16 +25,16 @@ class CircularConvolution(LinearOperator):
 
     def __init__(self, kernel: np.ndarray, shape: tuple[int, int]) -> None:
         super().__init__(shape, shape)
-        self.register_buffer("response", torch.view_as_real(torch.fft.rfft2(_wrapped(kernel, shape))), False)
+        _hold(self, torch.fft.rfft2(_wrapped(kernel, shape)))
 
     def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
-        return torch.fft.irfft2(torch.fft.rfft2(x) * gain, s=self.in_shape)
+        return torch.fft.irfft2(_scaled(torch.fft.rfft2(x), gain), s=self.in_shape)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self._filter(x, torch.view_as_complex(self.constant("response", x)))
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return self._filter(y, torch.view_as_complex(self.constant("response", y)).conj())
+        return self._filter(y, torch.view_as_complex(self.constant("conjugate", y)))
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
         power = self.constant("response", u).square().sum(dim=-1)
@@ -80,18 +80,28 @@ class ZeroConvolution(LinearOperator):
         kernel = _reachable(kernel, shape)
         reach = [n + k // 2 for n, k in zip(shape, kernel.shape, strict=True)]
         self.padded = tuple(next_fast_len(n, real=True) for n in reach)
-        response = torch.fft.rfft2(_wrapped(kernel, self.padded))
-        self.register_buffer("response", torch.view_as_real(response), False)
+        _hold(self, torch.fft.rfft2(_wrapped(kernel, self.padded)))
 
     def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
-        filtered = torch.fft.irfft2(torch.fft.rfft2(x, s=self.padded) * gain, s=self.padded)
+        filtered = torch.fft.irfft2(_scaled(torch.fft.rfft2(x, s=self.padded), gain), s=self.padded)
         return filtered[..., : self.in_shape[0], : self.in_shape[1]]
 
     def _forward(self, x: Tensor) -> Tensor:
         return self._filter(x, torch.view_as_complex(self.constant("response", x)))
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return self._filter(y, torch.view_as_complex(self.constant("response", y)).conj())
+        return self._filter(y, torch.view_as_complex(self.constant("conjugate", y)))
+
+
+def _scaled(spectrum: Tensor, gain: Tensor) -> Tensor:
+    """Their product, in place of the spectrum, which the derivative by a gain would need."""
+    return spectrum * gain if gain.requires_grad else spectrum.mul_(gain)
+
+
+def _hold(operator: LinearOperator, response: Tensor) -> None:
+    """Keeps a spectrum and its conjugate, which takes time to form."""
+    for name, values in (("response", response), ("conjugate", response.conj().resolve_conj())):
+        operator.register_buffer(name, torch.view_as_real(values), persistent=False)
 
 
 def _wrapped(kernel: np.ndarray, shape: tuple[int, int]) -> Tensor:
