@@ -25,7 +25,8 @@ from operators.sparse import SparseMatrix, matched, stacked
 from operators.splitting import Splitting
 from operators.symmetry import Folding, folding, moved
 
-COLUMNS = 32  # images moved by symmetries that one product takes: what is more no longer fits the caches
+COLUMNS = 32  # copies of images that one product takes: what is more no longer fits the caches
+CACHED = 2**18  # values of them, which do fit: small images are taken more at a time
 BUDGET = 3 * 2**29  # bytes of a matrix with its transpose
 MOST = 2**31 - 1  # entries of a packed one: 8 GiB
 
@@ -65,7 +66,7 @@ class FoldedTransform(ParallelBeamTransform):
         fold = fold or folding(geometry)
         self.matrix = _matrix(fold, weights, np.float64 if parts else np.float32)
         copies, taken = _copies(fold, self.in_shape), _taken(fold, self.out_shape)
-        self.together = max(1, COLUMNS // copies.shape[1])
+        self.together = max(1, max(COLUMNS, CACHED // len(copies)) // copies.shape[1])
         self.rows = math.prod(self.matrix.out_shape)
         places = {"copies": copies.flatten(), "taken": taken, "given": _inverse(taken, self.rows * copies.shape[1]),
                   "returned": _returned(copies, math.prod(self.in_shape))}  # fmt: skip
