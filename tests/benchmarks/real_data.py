@@ -108,7 +108,7 @@ def scanner(path: Path, axes: str, prior: str) -> Case:
     held = mask & drawn & ~middle
     left = (mask & ~held).numpy()
     kept = read_kspace(path, axes).kspace[0] * left
-    maps = kspace.estimated(kept, calibration_fraction(left), Run("reconstruct", {}))
+    maps, _ = quietly(kspace.estimated, kept, calibration_fraction(left))
     maps = kspace.phased(maps, m.y * torch.from_numpy(left), left, m.noise, 1.0)
     A, whole = (operators.OPERATORS["mri"](**(parameters | {"mask": some, "coils": maps})) for some in (left, mask))
     inner = (rows[:, None] / (mask.shape[0] / 4)) ** 2 + (columns / (mask.shape[1] / 4)) ** 2 < 1
