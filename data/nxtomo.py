@@ -51,10 +51,11 @@ class Frames:
 
 
 def entry_of(file: h5py.File) -> str | None:
-    """The first group that holds frames and their keys."""
+    """The first group that holds frames, if possible with their keys."""
     outer = [name for name in file if is_group(file, name)]
     inner = [f"{name}/{part}" for name in outer for part in file[name] if is_group(file[name], part)]
-    return next((name for name in (*outer, *inner) if f"{name}/{COUNTS}" in file and f"{name}/{KEY}" in file), None)
+    found = [name for name in (*outer, *inner) if f"{name}/{COUNTS}" in file]
+    return next((name for name in found if f"{name}/{KEY}" in file), found[0] if found else None)
 
 
 def is_group(parent: h5py.Group, name: str) -> bool:
@@ -72,16 +73,19 @@ def frames_of(file: h5py.File, path: Path, entry: str, most: int) -> Frames:
         most: elements that the whole stack may have.
 
     Raises:
-        InputRefused: E-GEOMETRY for keys that are not one for each frame; E-LAYOUT where frames of a kind are missing.
+        InputRefused: E-GEOMETRY for keys that are not one for each frame; E-LAYOUT where these, or frames of a kind, are
+            missing.
     """
     counts = f"{entry}/{COUNTS}"
     shape = hdf5.dataset(file, counts, most).shape
+    where, expected = f"{path}:/{entry}/{KEY}", f"{shape[:1]}, whole numbers, for frames {shape}"
+    fix = "store 0 for projections, 1 for flats, 2 for darks"
+    if f"{entry}/{KEY}" not in file:
+        raise InputRefused("E-LAYOUT", "nothing says what the frames are", where, "nothing of that name", expected, fix)
     key = hdf5.dataset(file, f"{entry}/{KEY}")
-    where = f"{path}:/{entry}/{KEY}"
     if key.shape != shape[:1] or key.dtype.kind not in "iu":
         raise InputRefused("E-GEOMETRY", "not one key for each frame", where, f"{key.dtype}, shape {key.shape}",
-                           f"{shape[:1]}, whole numbers, for frames {shape}",
-                           "store 0 for projections, 1 for flats, 2 for darks")  # fmt: skip
+                           expected, fix)  # fmt: skip
     keys = key[()]
     kinds = tuple(np.flatnonzero(keys == number) for number in range(len(KINDS)))
     for number, (kind, frames) in enumerate(zip(KINDS, kinds, strict=True)):

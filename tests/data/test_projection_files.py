@@ -127,6 +127,7 @@ def test_what_the_beams_monitor_says(monitor, note, parts, tmp_path):
     [
         ("sample/rotation_angle", None, "E-LAYOUT", "--angles 0:180:COUNT"),
         ("sample/rotation_angle", lambda theta: theta[:-3], "E-GEOMETRY", "one for each view"),
+        ("instrument/detector/image_key", None, "E-LAYOUT", "1 for flats"),
         ("instrument/detector/image_key", lambda keys: keys[:-1], "E-GEOMETRY", "0 for projections"),
         ("instrument/detector/image_key", lambda keys: keys + 0.5, "E-GEOMETRY", "float64"),
         ("instrument/detector/image_key", lambda keys: np.where(keys == 2, 3, keys), "E-LAYOUT", "a frame of zeros"),
