@@ -73,8 +73,8 @@ def frames_of(file: h5py.File, path: Path, entry: str, most: int) -> Frames:
         most: elements that the whole stack may have.
 
     Raises:
-        InputRefused: E-GEOMETRY for keys that are not one for each frame; E-LAYOUT where these, or frames of a kind, are
-            missing.
+        InputRefused: E-GEOMETRY for keys that are not one for each frame; E-LAYOUT where keys or all frames of a kind
+            are missing.
     """
     counts = f"{entry}/{COUNTS}"
     shape = hdf5.dataset(file, counts, most).shape
