@@ -113,8 +113,8 @@ def lgd(
     """Loss-guided: the likelihood averaged over draws around the estimate, gradient through the prior.
 
     The likelihood's variance is sigma_y^2 + temper r^2 |A|^2; the paper's temper is 0, which diverges where the draws'
-    noise is far above the data's. Draws anew at every call leave nothing smooth for solvers of higher order, so the
-    steps are ancestral.
+    noise is far above the data's. Draws come in pairs, mirrored at the estimate. Anew at every call they leave nothing
+    smooth for solvers of higher order, so the steps are ancestral.
     """
     like = measurement.y.new_empty(measurement.image_shape)
     variance, square = white_variance(prior), norms(measurement.operator, like) ** 2
