@@ -104,7 +104,7 @@ def with_noise(fit: Fit, chi_square: float, peak: float) -> Verdict:
     if chi_square > max(near**2, highest):
         return Verdict(ODD, f"{found}. {reasons(fit)}")
     if fit.of_samples and fit.known != "assumed" and chi_square < min(near**-2, lowest):
-        why = f"Few --steps narrow the samples, the noise may be smaller than {fit.known}, or the method fits it"
+        why = f"The noise may be smaller than {fit.known}, or the method fits it, as most do with few --steps"
         text = f"{found}: closer to the data than the noise allows. {why}; the interval map is then too narrow"
         return Verdict(ODD, f"{text}{lacking(fit, chi_square)}.")
     if peak > near * sqrt(2 * log(1000 * fit.count)):

@@ -43,7 +43,8 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
             "check the path and its permissions (ls -l)",
         ) from problem
     if found:
-        raise InputRefused("E-FILE", "not a file", str(path), found, "one file", "name a file")
+        fix = "name one of the files in it" if path.is_dir() else "name a file"
+        raise InputRefused("E-FILE", "not a file", str(path), found, "one file", fix)
     raise missing(path)
 
 

@@ -125,7 +125,7 @@ def tv(
         warnings.warn(
             f"total variation: got a relative duality gap of up to {float(solved.gap.max()):.1e} in "
             f"{int(late.sum())} of {items} items after {solved.iterations} iterations; expected "
-            f"{tolerance:.1e}; raise max_iterations, or, if the data cannot be fitted to their noise level, "
+            f"{tolerance:.1e}; raise the option max_iterations, or, if the data cannot be fitted to their noise level, "
             "give a weight or a larger sigma",
             RuntimeWarning,
             stacklevel=2,

@@ -27,7 +27,7 @@ FIT = Fit(
         ({"chi_square": 1.45}, "odd", "20 % larger than"),
         ({"chi_square": 2.3}, "bad", "does not explain"),
         ({"chi_square": 0.6}, "odd", "closer to the data"),
-        ({"chi_square": 0.6, "fitted": 2000.0}, "odd", "Few --steps narrow the samples"),
+        ({"chi_square": 0.6, "fitted": 2000.0}, "odd", "the method fits it, as most do with few --steps"),
         ({"chi_square": 0.6, "fitted": 2000.0}, "odd", "by about 25 % if the noise is right"),  # sqrt(2000 / 3600)
         ({"chi_square": 0.6, "of_samples": False}, "good", "1 or less is right"),
         ({"chi_square": 1.45, "count": 30}, "good", "by chance 1 ± 0.26"),
