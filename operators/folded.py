@@ -78,13 +78,13 @@ class FoldedTransform(ParallelBeamTransform):
 
     def _backproject(self, y: Tensor) -> Tensor:
         def image(some: Tensor) -> Tensor:
-            return self._images(_with_zero(some).index_select(0, self.given).reshape(self.rows, -1))
+            return self._images(_with_zero(some).index_select(0, self.constant("given", some)).reshape(self.rows, -1))
 
         return self._by_parts(image, y, self.in_shape)
 
     def _project_and_back(self, x: Tensor) -> Tensor:
         """Without the detour through the order of the data."""
-        kept = (self.given < math.prod(self.out_shape)).to(x.dtype)[:, None]
+        kept = (self.constant("given", x) < math.prod(self.out_shape)).to(x.dtype)[:, None]
 
         def image(some: Tensor) -> Tensor:
             seen = self._seen(some)
@@ -103,17 +103,17 @@ class FoldedTransform(ParallelBeamTransform):
 
     def _seen(self, x: Tensor) -> Tensor:
         """M times all copies of images (pixels, samples): (rows of M, copies x samples)."""
-        copies = _with_zero(x).index_select(0, self.copies)
+        copies = _with_zero(x).index_select(0, self.constant("copies", x))
         return self.matrix.times(copies.reshape(math.prod(self.matrix.in_shape), -1))
 
     def _data(self, seen: Tensor) -> Tensor:
         """Each datum where a copy saw it, (data, samples)."""
-        return seen.reshape(len(self.given), -1).index_select(0, self.taken)
+        return seen.reshape(len(self.given), -1).index_select(0, self.constant("taken", seen))
 
     def _images(self, seen: Tensor) -> Tensor:
         """The adjoint of `_seen`: M^T, and the copies moved back and added, (pixels, samples)."""
         columns = self.matrix.transposed_times(seen).reshape(len(self.copies), -1)
-        return embedding_bag(self.returned, columns, mode="sum")
+        return embedding_bag(self.constant("returned", columns), columns, mode="sum")
 
 
 def _with_zero(columns: Tensor) -> Tensor:
