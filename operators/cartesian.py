@@ -41,6 +41,11 @@ class RealCartesian(LinearOperator):
         half = 0.5 * (mask + partner)
         return agreed * damped_inverse(half, rho) + (u - agreed) * damped_inverse(0.0 * half, rho)
 
+    def _damped_pinv(self, y: Tensor, rho: Tensor) -> Tensor:
+        # A^H takes no notice of what does not agree.
+        mask, partner = (self.constant(name, y).to(y.dtype) for name in ("mask", "partner"))
+        return self._adjoint(y * damped_inverse(0.5 * (mask + partner), rho))
+
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
         """Vh is the Hartley transform with the origin in the middle, s^2 the mean of the mask at k and at -k."""
         squares = 0.5 * (self.mask.double() + mirrored(self.mask).double()).flatten()

@@ -30,7 +30,7 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         r2 = variance(sigma)
-        return vjp(operator.adjoint(operator.gram_solve(measurement.residual(x0), noise / r2))) * (sigma**2 / r2)
+        return vjp(operator.damped_pinv(measurement.residual(x0), noise / r2)) * (sigma**2 / r2)
 
     return shift
 

@@ -82,6 +82,13 @@ def probes(event: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     return made
 
 
+def of_points(apply: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """The response of a map known to be stationary, on the frequencies of `transform`: from what points become."""
+    points = torch.zeros_like(like)
+    points[(..., *(0,) * len(axes(like)))] = 1.0
+    return (transform(apply(points)).real * math.prod(like.shape[axis] for axis in axes(like)) ** 0.5).clamp(min=0)
+
+
 def symbol(apply: Callable[[Tensor], Tensor], like: Tensor) -> tuple[Tensor, bool]:
     """The response of the stationary operator nearest to a symmetric one, on the frequencies of `transform`.
 

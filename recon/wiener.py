@@ -29,7 +29,7 @@ from recon.krylov import dot, squared, truncated_cg, weighted_cg
 from recon.likelihood import Measurement
 from recon.local_gain import regularised_inverse
 from recon.prior import Prior
-from recon.stationary import from_waves, symbol, waves
+from recon.stationary import from_waves, of_points, symbol, waves
 
 MOST = 50  # up to so many times the iterations that were asked for
 FAR = {1: 1.0, 4: 1.0, 16: 5.0}  # level in the images' own spread -> error that is left there, in tolerances
@@ -154,15 +154,21 @@ def image_space(measurement: Measurement, prior: Prior, tolerance: float) -> Way
     response, diagonal = symbol(operator.normal, rows)
     elements, goal = like[0].numel() / measurement.y[0].numel(), tolerance**2
 
+    def spread_at(sigma: float) -> Callable[[Tensor], Tensor]:
+        return lambda x: prior.error_filter(x, sigma, 1.0)
+
+    stationary = symbol(spread_at(prior.data_std), like[:1])[1]
+
     @lru_cache(maxsize=4)
-    def known(sigma: float) -> tuple[Tensor, bool, Tensor]:
-        power, stationary = symbol(lambda x: prior.error_filter(x, sigma, 1.0), like[:1])
+    def known(sigma: float) -> tuple[Tensor, Tensor]:
+        """The response of C, and the noise."""
+        power = of_points(spread_at(sigma), like[:1]) if stationary else symbol(spread_at(sigma), like[:1])[0]
         signal = elements * (response * power).flatten(1).mean(1)
-        return power, stationary, (10 * torch.finfo(like.dtype).eps * signal).clamp(min=measurement.sigma**2)
+        return power, (10 * torch.finfo(like.dtype).eps * signal).clamp(min=measurement.sigma**2)
 
     def inner(residual: Tensor, sigma: float, iterations: int) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
         """v and C v in coordinates of their own, and the way back from there."""
-        power, stationary, noise = known(sigma)
+        power, noise = known(sigma)
         level = noise.reshape(-1, *(1,) * (like.ndim - 1))
 
         def information(x: Tensor) -> Tensor:
@@ -174,7 +180,7 @@ def image_space(measurement: Measurement, prior: Prior, tolerance: float) -> Way
         b = operator.adjoint(residual) / level
         if not stationary:
             return *weighted_cg(
-                information, lambda x: prior.error_filter(x, sigma, 1.0), lambda x: x, energy, b, iterations, goal
+                information, spread_at(sigma), lambda x: x, energy, b, iterations, goal
             ), lambda x: x  # fmt: skip
         # on waves C and (1 + K C)^-1 are factors, so that an iteration takes two transforms, and none where G = K
         spread, gains = power[..., None], (1 / (1 + response * power / level))[..., None]
@@ -191,13 +197,13 @@ def image_space(measurement: Measurement, prior: Prior, tolerance: float) -> Way
             v, shift, back = inner(residual, sigma, iterations)
             v, shift = back(v), back(shift)
             left = residual - operator(shift)
-            return Solved(v, shift, left, squared(left) / known(sigma)[2])
+            return Solved(v, shift, left, squared(left) / known(sigma)[1])
 
         def shift(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
             _, found, back = inner(part, sigma, iterations)
             return back(found)
 
-        return Way("image", solve, shift, diagonal and known(prior.data_std)[1])
+        return Way("image", solve, shift, diagonal and stationary)
 
     return way
 
@@ -228,7 +234,7 @@ def weighted_space(measurement: Measurement, prior: Prior, tolerance: float) -> 
             return prior.error_filter(x, sigma, 1.0)
 
         b = operator.adjoint(residual) / noise
-        preconditioner = inverse(symbol(spread, like[:1])[0])
+        preconditioner = inverse(of_points(spread, like[:1]))
         return weighted_cg(
             information, spread, preconditioner, lambda x: squared(operator(x)) / noise, b, WEIGHTED * iterations, goal
         )
