@@ -113,8 +113,11 @@ def transforms(size: int, batch: int) -> dict[str, tuple[LinearOperator, Pair]]:
     }
 
 
+@torch.no_grad()
 def over_bare(size: int, batch: int, repeats: int, clock: Callable[[], float]) -> list[str]:
-    """Rows of the median ms of operators that transform, and of their ratio to the bare calls."""
+    """Rows of the median ms of operators that transform, and of their ratio to the bare calls; without gradients, as
+    samplers call them.
+    """
     rows = []
     for name, (A, bare) in transforms(size, batch).items():
         x = torch.randn(batch, *([1] if len(A.in_shape) == 2 else []), *A.in_shape)
