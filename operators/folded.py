@@ -78,7 +78,7 @@ class FoldedTransform(ParallelBeamTransform):
 
     def _backproject(self, y: Tensor) -> Tensor:
         def image(some: Tensor) -> Tensor:
-            return self._images(_with_zero(some).index_select(0, self.constant("given", some)).reshape(self.rows, -1))
+            return self._images(_picked(_with_zero(some), self.constant("given", some)).reshape(self.rows, -1))
 
         return self._by_parts(image, y, self.in_shape)
 
@@ -103,12 +103,12 @@ class FoldedTransform(ParallelBeamTransform):
 
     def _seen(self, x: Tensor) -> Tensor:
         """M times all copies of images (pixels, samples): (rows of M, copies x samples)."""
-        copies = _with_zero(x).index_select(0, self.constant("copies", x))
+        copies = _picked(_with_zero(x), self.constant("copies", x))
         return self.matrix.times(copies.reshape(math.prod(self.matrix.in_shape), -1))
 
     def _data(self, seen: Tensor) -> Tensor:
         """Each datum where a copy saw it, (data, samples)."""
-        return seen.reshape(len(self.given), -1).index_select(0, self.constant("taken", seen))
+        return _picked(seen.reshape(len(self.given), -1), self.constant("taken", seen))
 
     def _images(self, seen: Tensor) -> Tensor:
         """The adjoint of `_seen`: M^T, and the copies moved back and added, (pixels, samples)."""
@@ -121,6 +121,13 @@ def _with_zero(columns: Tensor) -> Tensor:
     padded = columns.new_zeros(len(columns) + 1, columns.shape[1])
     padded[:-1] = columns
     return padded
+
+
+def _picked(columns: Tensor, places: Tensor) -> Tensor:
+    """Rows of columns (elements, samples); single numbers are picked four times faster than rows of one."""
+    if columns.shape[1] == 1:
+        return columns[:, 0].index_select(0, places)[:, None]
+    return columns.index_select(0, places)
 
 
 def _copies(fold: Folding, shape: tuple[int, ...]) -> np.ndarray:
