@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,14 @@ from cli.measure import AUTO, ESTIMATED, STATED, Task
 from cli.run_record import Run
 from data.kspace import read_kspace
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from operators import CorrelatedGaussian, Gaussian
+
 VARIATION = 12.0  # weight of the image that the phase is taken of, where images are about 0 .. 1
 PHASE_STEPS = 50  # to that image; its phase no longer changes
+
 
 def from_kspace(path: Path, noise: str | None, flags: raw.RawFlags, items: str | None, run: Run) -> Task:
     """One slice of a file of k-space, scaled so that its image lies in about 0 .. 1."""
@@ -63,7 +70,7 @@ def from_kspace(path: Path, noise: str | None, flags: raw.RawFlags, items: str |
     return Task(measurement, None, "[0,1]", known=known)
 
 
-def phased(maps: np.ndarray, y: object, mask: np.ndarray, noise: object, bright: float) -> np.ndarray:
+def phased(maps: np.ndarray, y: Tensor, mask: np.ndarray, noise: Gaussian | CorrelatedGaussian, bright: float) -> np.ndarray:
     """The maps with the phase of the image in place of their own, so that it is real and not negative with them.
 
     That of samples with zeros between them is blurred and folded; a regularised image shows it at every pixel.

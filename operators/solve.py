@@ -26,6 +26,7 @@ def cg(
     tolerance: float | None = None,
     max_iterations: int | None = None,
     whole: Tensor | None = None,
+    energy: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Solve apply(z) = b by conjugate gradients, one independent solve per sample.
 
@@ -40,6 +41,8 @@ def cg(
         tolerance: A sample stops once |b - apply(z)| <= tolerance |b|. Default 1e-12 in float64, else 1e-6.
         max_iterations: Most calls of `apply`. Default 1000, with a warning if they do not suffice.
         whole: Of the shape of b, in whose place its size counts for the tolerance: b is a part of it.
+        energy: <p, apply(p)> of each sample, as a sum over the event's axes that keeps them; with max_iterations it
+            is all that the last of them needs of apply(p), and is asked for in its place.
 
     Returns:
         z, of the shape of b. Zero right-hand sides give exact zeros.
@@ -52,8 +55,12 @@ def cg(
     z = 0.0 * (r + rr)  # and not zeros: a NaN in b must show in all of its sample
     goal = tolerance**2 * (rr if whole is None else dot(whole / unit, whole / unit))
     active = rr > goal
-    for _ in range(LIMIT if max_iterations is None else max_iterations):
+    for left in reversed(range(LIMIT if max_iterations is None else max_iterations)):
         if not bool(active.any()):
+            break
+        if energy is not None and max_iterations is not None and not left:
+            curvature = energy(p)
+            z = z + _ratio(rr, curvature, active & (curvature > 0)) * p
             break
         q = apply(p)
         curvature = dot(p, q)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from operators import LinearOperator
 from recon.condition import Consistency
 from recon.jacobian import norms
+from recon.krylov import squared, truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior
@@ -93,37 +93,18 @@ def data_cg(measurement: Measurement, iterations: int, weight: float) -> Consist
     """
     operator = measurement.operator
 
+    def apply(u: Tensor) -> Tensor:
+        return operator.normal(u) + weight * u
+
+    def energy(u: Tensor) -> Tensor:
+        return (squared(operator(u)) + weight * squared(u)).reshape(-1, *(1,) * (u.ndim - 1))
+
     def pull(v: Tensor, sigma: float) -> Tensor:
-        return v + _few_steps(operator, weight, operator.adjoint(measurement.residual(v)), iterations)
+        rounding = 10 * torch.finfo(v.dtype).eps
+        start = operator.adjoint(measurement.residual(v))
+        return v + truncated_cg(apply, start, iterations, rounding, energy=energy)
 
     return pull
-
-
-def _few_steps(operator: LinearOperator, weight: float, b: Tensor, iterations: int) -> Tensor:
-    """So many steps of conjugate gradients on (A^H A + weight) u = b, each row by itself.
-
-    Of the last only its length is wanted, |p|^2 over |A p|^2 + weight |p|^2: half a product.
-    """
-
-    def total(values: Tensor) -> Tensor:
-        return values.flatten(1).sum(1).reshape(-1, *(1,) * (b.ndim - 1))
-
-    def share(above: Tensor, below: Tensor) -> Tensor:
-        return torch.where((below > 0) & (above > goal), above / below, 0.0)
-
-    u, r, p, rr = torch.zeros_like(b), b, b, total(b.square())
-    goal = (10 * torch.finfo(b.dtype).eps) ** 2 * rr  # what is left below this is rounding, and leads anywhere
-    for left in reversed(range(iterations)):
-        if not bool((rr > goal).any()):
-            break
-        if not left:
-            return u + share(rr, total(operator(p).square()) + weight * total(p.square())) * p
-        q = operator.normal(p) + weight * p if weight else operator.normal(p)
-        length = share(rr, total(p * q))
-        u, r = u + length * p, r - length * q
-        rr, before = total(r.square()), rr
-        p = r + share(rr, before) * p
-    return u
 
 
 def spectral_draw(

@@ -24,14 +24,20 @@ def squared(a: Tensor) -> Tensor:
 
 
 def truncated_cg(
-    apply: Linear, b: Tensor, iterations: int, tolerance: float | None = None, whole: Tensor | None = None
+    apply: Linear,
+    b: Tensor,
+    iterations: int,
+    tolerance: float | None = None,
+    whole: Tensor | None = None,
+    energy: Linear | None = None,
 ) -> Tensor:
     """`cg` with one solve a row of b (B, ...), stopped after a number of iterations on purpose and without a
     warning.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return cg(apply, b, b.ndim - 1, tolerance=tolerance, max_iterations=iterations, whole=whole)
+        return cg(apply, b, b.ndim - 1, tolerance=tolerance, max_iterations=iterations, whole=whole,
+                  energy=energy)  # fmt: skip
 
 
 def weighted_cg(

@@ -13,21 +13,31 @@ from torch import Tensor
 
 from operators import Compose, Diagonal
 from recon.jacobian import Weighted
-from recon.krylov import dot, truncated_cg
+from recon.krylov import dot, squared
 from recon.likelihood import Measurement
 from recon.prior import Prior
 from recon.stationary import symbol
-from recon.wiener import RESIDUAL, Solved, Way, data_space, image_space, objective, weighted_space
+from recon.wiener import (
+    RESIDUAL,
+    ErrorCovariance,
+    Solved,
+    Way,
+    data_space,
+    data_space_until,
+    image_space,
+    objective,
+    weighted_space,
+)
 
 ITERATIONS = 50  # at most so many
 NATS = 1e-3  # that a log-likelihood may be off; of the same sign at every level, so that a run's are added
 ROUNDING = 1e-6  # of a residual: what is left of it where data are few, or have no noise
 
-Space = Callable[[Measurement, Prior], Way]
+Space = Callable[[Measurement, ErrorCovariance], Way]
 
 
-class Narrowed(Prior):
-    """A prior whose error covariance is C'' = C v / (C + v): that of x0 once it is seen in noise of variance v as well.
+class Narrowed:
+    """The error covariance C'' = C v / (C + v): that of x0 once it is seen in noise of variance v as well.
 
     Args:
         prior: whose error covariance C is.
@@ -35,15 +45,12 @@ class Narrowed(Prior):
     """
 
     def __init__(self, prior: Prior, variance: Mapping[float, float]) -> None:
-        super().__init__(prior.shape, prior.sde, prior.units, prior.name)
-        self.prior, self.variance, self.data_std, self.spread = prior, variance, prior.data_std, prior.spread
+        self.prior, self.variance, self.data_std = prior, variance, prior.data_std
 
-    def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
-        raise NotImplementedError("only the error covariance is narrowed; use the prior itself")
-
-    def error_function(self, v: Tensor, sigma: float, function: Callable[[Tensor], Tensor]) -> Tensor:
+    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
+        """C''^power v."""
         seen = self.variance.get(sigma, sigma**2)
-        return self.prior.error_function(v, sigma, lambda c: function(c * seen / (c + seen)))
+        return self.prior.error_function(v, sigma, lambda c: (c * seen / (c + seen)) ** power)
 
 
 def form(found: Solved) -> Tensor:
@@ -55,10 +62,10 @@ def space_of(measurement: Measurement, prior: Prior) -> Space:
     """By which iterations `NATS` are reached soonest, as far as one residual at one level tells; see `recon.wiener`."""
     tolerance = math.sqrt(2 * NATS)
 
-    def image(m: Measurement, p: Prior) -> Way:
+    def image(m: Measurement, p: ErrorCovariance) -> Way:
         return image_space(m, p, tolerance)(ITERATIONS)
 
-    def weighted(m: Measurement, p: Prior) -> Way:
+    def weighted(m: Measurement, p: ErrorCovariance) -> Way:
         return weighted_space(m, p, tolerance)(ITERATIONS)
 
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)[:1]
@@ -73,21 +80,12 @@ def space_of(measurement: Measurement, prior: Prior) -> Space:
     return min(spaces, key=lambda s: objective(s(measurement, prior), measurement, prior, prior.data_std, tolerance))
 
 
-def data(measurement: Measurement, prior: Prior) -> Way:
+def data(measurement: Measurement, prior: ErrorCovariance) -> Way:
     """`recon.wiener.data_space` until what is left of the residual is worth `NATS`, and not a share of it."""
-    operator, noise = measurement.operator, measurement.sigma**2
+    noise = measurement.sigma**2
 
-    def spread(u: Tensor, sigma: float) -> Tensor:
-        return prior.error_filter(operator.adjoint(u), sigma, 1.0)
+    def enough(residual: Tensor) -> Tensor:
+        power = (2 * NATS * noise + ROUNDING**2 * squared(residual)) / residual[0].numel()
+        return power.sqrt().reshape(-1, *(1,) * (residual.ndim - 1)).expand_as(residual)
 
-    def inner(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
-        power = (2 * NATS * noise + ROUNDING**2 * dot(residual, residual)) / residual[0].numel()
-        left = power.sqrt().reshape(-1, *(1,) * (residual.ndim - 1)).expand_as(residual)
-        return truncated_cg(lambda u: noise * u + operator(spread(u, sigma)), part, ITERATIONS, 1.0, left)
-
-    def solve(residual: Tensor, sigma: float) -> Solved:
-        u = inner(residual, residual, sigma)
-        v = operator.adjoint(u)
-        return Solved(v, prior.error_filter(v, sigma, 1.0), noise * u, noise * dot(u, u))
-
-    return Way("data", solve, lambda part, residual, sigma: spread(inner(part, residual, sigma), sigma))
+    return data_space_until(measurement, prior, enough)(ITERATIONS)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, lru_cache
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -28,7 +28,6 @@ from recon.jacobian import Weighted
 from recon.krylov import dot, squared, truncated_cg, weighted_cg
 from recon.likelihood import Measurement
 from recon.local_gain import regularised_inverse
-from recon.prior import Prior
 from recon.stationary import from_waves, of_points, symbol, waves
 
 MOST = 50  # up to so many times the iterations that were asked for
@@ -36,6 +35,15 @@ FAR = {1: 1.0, 4: 1.0, 16: 5.0}  # level in the images' own spread -> error that
 RESIDUAL = 0.1  # tolerances: residual relative to the first at which iterations in data space end
 ROUNDING = 100  # roundings of the objective below which nothing is gained
 WEIGHTED = 6  # iterations of weighted data over those of data of one level
+
+
+class ErrorCovariance(Protocol):
+    """What a solve wants to know of a `Prior`: C, by its products, and the scale of the images."""
+
+    data_std: float
+
+    def error_filter(self, v: Tensor, sigma: float, power: float) -> Tensor:
+        """C^power v."""
 
 
 class Solved(NamedTuple):
@@ -59,7 +67,7 @@ class Way(NamedTuple):
 Ways = Callable[[int], Way]  # by the number of iterations; what they share is made once
 
 
-def solver(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Way:
+def solver(measurement: Measurement, prior: ErrorCovariance, iterations: int, tolerance: float) -> Way:
     """What r says where C is the prior's error covariance at level sigma; each row by itself.
 
     Data whose weights differ from row to row are always solved in image space: no row may decide for another.
@@ -108,7 +116,7 @@ def further(iterations: int) -> int:
     return iterations + max(1, iterations // 2)
 
 
-def objective(way: Way, measurement: Measurement, prior: Prior, level: float, tolerance: float) -> float:
+def objective(way: Way, measurement: Measurement, prior: ErrorCovariance, level: float, tolerance: float) -> float:
     """<v, C v> + |r - A C v|^2 / N for one residual r drawn from the model at a level: least at the solution."""
     operator, generator = measurement.operator, torch.Generator().manual_seed(0)
     like = measurement.y.new_zeros((1, *measurement.image_shape[1:]))
@@ -123,16 +131,25 @@ def objective(way: Way, measurement: Measurement, prior: Prior, level: float, to
     return float(dot(found.v, found.shift) + squared(left) / noise)
 
 
-def data_space(measurement: Measurement, prior: Prior, tolerance: float) -> Ways:
-    """`solver` by conjugate gradients on S u = r."""
-    operator, noise, goal = measurement.operator, measurement.sigma**2, RESIDUAL * tolerance
+def data_space(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Ways:
+    """`solver` by conjugate gradients on S u = r, until a share of r is left."""
+    return data_space_until(measurement, prior, lambda r: RESIDUAL * tolerance * r)
+
+
+def data_space_until(
+    measurement: Measurement, prior: ErrorCovariance, enough: Callable[[Tensor], Tensor]
+) -> Ways:
+    """`data_space` until what is left of r has the size of enough(r)."""
+    operator, noise = measurement.operator, measurement.sigma**2
 
     def spread(u: Tensor, sigma: float) -> Tensor:
         return prior.error_filter(operator.adjoint(u), sigma, 1.0)
 
     def way(iterations: int) -> Way:
         def inner(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
-            return truncated_cg(lambda u: noise * u + operator(spread(u, sigma)), part, iterations, goal, residual)
+            return truncated_cg(
+                lambda u: noise * u + operator(spread(u, sigma)), part, iterations, 1.0, enough(residual)
+            )
 
         def solve(residual: Tensor, sigma: float) -> Solved:
             u = inner(residual, residual, sigma)
@@ -144,7 +161,7 @@ def data_space(measurement: Measurement, prior: Prior, tolerance: float) -> Ways
     return way
 
 
-def image_space(measurement: Measurement, prior: Prior, tolerance: float) -> Ways:
+def image_space(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Ways:
     """`solver` by preconditioned conjugate gradients on v + G C v = A^H N^-1 r.
 
     Data without noise are given as much of it as rounding makes.
@@ -208,7 +225,7 @@ def image_space(measurement: Measurement, prior: Prior, tolerance: float) -> Way
     return way
 
 
-def weighted_space(measurement: Measurement, prior: Prior, tolerance: float) -> Ways:
+def weighted_space(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Ways:
     """`image_space` with a preconditioner that follows how much the data weigh from place to place, where C is
     stationary and A^H N^-1 A is not. It takes `WEIGHTED` times as many iterations: what few leave undone at high noise
     levels the prior takes for structure.

@@ -117,6 +117,7 @@ def test_weights_of_two_decades_cost_half_the_error_that_they_cost_without_the_g
     gained = error(weighted_space(white, prior, 1e-9)(2))
     assert gained < 0.6 * error(image_space(white, prior, 1e-9)(2 * WEIGHTED))
     assert error(solver(white, prior, 2, 1e-9)) <= gained
+    assert solver(white, prior, 4, 0.1).name == "weighted"
 
 
 @pytest.mark.parametrize("I0", [30.0, 1e4])

@@ -423,7 +423,7 @@ def test_particles_of_the_default_choose_between_modes():
         assert post.nfe == 25 * particles
         logs = torch.distributions.MultivariateNormal(means, covariance).log_prob(post.samples[:, :, None])
         errors.append(float(((logs + weights.log()).softmax(2).mean((0, 1)) - weights).abs().sum()))
-    assert errors[0] > 0.12 and errors[1] < 0.08 and errors[2] < 0.04, errors
+    assert errors[0] > max(0.12, 2 * errors[1]) and errors[1] < 0.08 and errors[2] < 0.04, errors
 
 
 @pytest.mark.parametrize("task", ["vector", "inpaint", "blur"])
