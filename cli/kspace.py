@@ -70,7 +70,9 @@ def from_kspace(path: Path, noise: str | None, flags: raw.RawFlags, items: str |
     return Task(measurement, None, "[0,1]", known=known)
 
 
-def phased(maps: np.ndarray, y: Tensor, mask: np.ndarray, noise: Gaussian | CorrelatedGaussian, bright: float) -> np.ndarray:
+def phased(
+    maps: np.ndarray, y: Tensor, mask: np.ndarray, noise: Gaussian | CorrelatedGaussian, bright: float
+) -> np.ndarray:
     """The maps with the phase of the image in place of their own, so that it is real and not negative with them.
 
     That of samples with zeros between them is blurred and folded; a regularised image shows it at every pixel.

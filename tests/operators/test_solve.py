@@ -155,3 +155,24 @@ def test_data_that_no_image_explains_do_not_spoil_the_damped_pseudo_inverse():
         warnings.simplefilter("ignore", RuntimeWarning)
         through = (A.adjoint(A.gram_solve(y.float(), rho)).double()[0] - expected).norm() / expected.norm()
     assert direct < 1e-5 and through > 10 * direct
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 5])
+def test_the_last_iteration_needs_no_more_than_an_energy(iterations):
+    generator, asked = torch.Generator().manual_seed(3), []
+    M = torch.randn(3, 7, 9, generator=generator, dtype=torch.float64)
+    b = torch.randn(3, 9, generator=generator, dtype=torch.float64)
+
+    def apply(z):
+        asked.append(1)
+        return torch.einsum("bij,bik,bk->bj", M, M, z) + 0.1 * z
+
+    def energy(p):
+        return (torch.einsum("bij,bj->bi", M, p).square().sum(1) + 0.1 * p.square().sum(1))[:, None]
+
+    expected = cg(apply, b, 1, max_iterations=iterations)
+    assert len(asked) == iterations
+    torch.testing.assert_close(
+        cg(apply, b, 1, max_iterations=iterations, energy=energy), expected, rtol=1e-12, atol=1e-14
+    )
+    assert len(asked) == 2 * iterations - 1
