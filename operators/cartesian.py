@@ -1,83 +1,171 @@
-"""Cartesian k-space of a real image: the one case of MRI with one coil whose singular vectors are not plain waves."""
+"""Cartesian k-space of one or several coils in one pass, y[c] = M F S[c] x, for the product that says the same.
+
+The centred transform is the plain one between two phases: with c = N // 2 on each axis,
+
+    y[j] = N^(-1/2) exp(2 pi i (j - c) c / N) sum over n of [exp(2 pi i n c / N) x[n]] exp(-2 pi i j n / N),
+
+of which the first goes together with the scale and the mask, where k-space is sampled. A few coils are taken at a time,
+as many as the caches hold, or a few images, where all coils of one are less: to begin a transform takes as long as 2000
+numbers of it, and the calls around it are kept few for the same reason.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from operators.channels import to_channels, to_complex
-from operators.kspace import AXES
-from operators.linear import FromFunctions, LinearOperator
-from operators.solve import damped_inverse
+from operators.linear import LinearOperator
+from operators.sparse import matched
+
+TOGETHER = 2**18  # complex numbers, 2 MiB
+Held = dict[str, Tensor]
 
 
-class RealCartesian(LinearOperator):
-    """y = M F x for a real image x: the samples at k and -k are conjugates, so either tells both.
+class CartesianKspace(LinearOperator):
+    """What `product` says, faster; its solves and its decomposition are those of the product.
 
-    A^H A is diagonal in the Hartley transform of the image, with the mean of the mask at k and at -k: 1 where both
-    are sampled, 1/2 where one is. On the data, A A^H keeps the part that k and -k agree on and drops what they do not.
+    Subclasses know the mask and write `_sample`, `_images` and `_filtered`, for complex images of one coil.
 
     Args:
-        mask: Boolean (H, W), True where k-space is sampled, the origin at (H // 2, W // 2).
+        product: From (2, H, W), or (H, W) for real images, to (2, H, W) or (C, 2, H, W).
+        maps: (C, H, W) complex, what images are multiplied with, or None.
+        constants: What the subclass needs, by name.
     """
 
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape, (2, *mask.shape))
-        self.register_buffer("mask", mask, persistent=False)
-        self.register_buffer("partner", mask & mirrored(mask), persistent=False)
+    def __init__(self, product: LinearOperator, maps: np.ndarray | None, constants: dict[str, np.ndarray]) -> None:
+        super().__init__(product.in_shape, product.out_shape)
+        self.product, self.coils = product, 1 if maps is None else len(maps)
+        self.constants = constants if maps is None else {**constants, "maps": maps, "conjugates": maps.conj()}
+        self._held: dict[tuple, Held] = {}
+        size = self.in_shape[-2] * self.in_shape[-1]
+        self.together = max(1, TOGETHER // (self.coils * size))  # images
+        step = max(1, TOGETHER // size)
+        self.groups = [slice(first, min(first + step, self.coils)) for first in range(0, self.coils, step)]
+
+    def _sample(self, z: Tensor, y: Tensor, held: Held) -> None:
+        """Writes M F z to y (N, 2, H, W), for z (N, H, W)."""
+        raise NotImplementedError(f"{type(self).__name__} must define _sample")
+
+    def _images(self, y: Tensor, held: Held) -> Tensor:
+        """F^H M y, (N, H, W) complex, for y (N, 2, H, W)."""
+        raise NotImplementedError(f"{type(self).__name__} must define _images")
+
+    def _filtered(self, z: Tensor, held: Held) -> Tensor:
+        """F^H M F z, (N, H, W) complex, for z (N, H, W)."""
+        raise NotImplementedError(f"{type(self).__name__} must define _filtered")
 
     def _forward(self, x: Tensor) -> Tensor:
-        return to_channels(_centred(torch.fft.fft2, x)) * self.constant("mask", x)
+        flat = matched(x.reshape(-1, *self.in_shape), self._there, self._back)
+        return flat.reshape(*x.shape[: x.ndim - len(self.in_shape)], *self.out_shape)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return _centred(torch.fft.ifft2, to_complex(y * self.constant("mask", y))).real
+        flat = matched(y.reshape(-1, *self.out_shape), self._back, self._there)
+        return flat.reshape(*y.shape[: y.ndim - len(self.out_shape)], *self.in_shape)
+
+    def _normal(self, x: Tensor) -> Tensor:
+        flat = matched(x.reshape(-1, *self.in_shape), self._there_and_back, self._there_and_back)
+        return flat.reshape(x.shape)
+
+    def _there(self, x: Tensor) -> Tensor:
+        """A x for x (N, *in_shape), without autograd."""
+        held, y = self._constants(x), x.new_empty(len(x), *self.out_shape)
+        for seen, data in zip(self._seen(x, held), self._data(y), strict=True):
+            self._sample(seen, data, held)
+        return y
+
+    def _back(self, y: Tensor) -> Tensor:
+        """A^H y for y (N, *out_shape), without autograd."""
+        held = self._constants(y)
+        return self._combined((self._images(data, held) for data in self._data(y)), y, held)
+
+    def _there_and_back(self, x: Tensor) -> Tensor:
+        """A^H A x for x (N, *in_shape), without autograd."""
+        held = self._constants(x)
+        return self._combined((self._filtered(seen, held) for seen in self._seen(x, held)), x, held)
+
+    def _seen(self, x: Tensor, held: Held) -> Iterator[Tensor]:
+        """What coils see of images, (N, H, W), a few of them at a time."""
+        maps = held.get("maps")
+        for images in _parts(x, self._images_together(x)):
+            z = images if len(self.in_shape) == 2 else torch.complex(*images.unbind(1))
+            for some in self.groups:
+                yield z if maps is None else (maps[some] * z.unsqueeze(1)).flatten(0, 1)
+
+    def _data(self, y: Tensor) -> Sequence[Tensor]:
+        """The data of the same, (N, 2, H, W) each."""
+        sizes = [count * (some.stop - some.start) for count in self._images_together(y) for some in self.groups]
+        return _parts(y.reshape(-1, *self.out_shape[-3:]), sizes)
+
+    def _images_together(self, batch: Tensor) -> list[int]:
+        """How many images are taken at a time."""
+        return [min(self.together, len(batch) - first) for first in range(0, len(batch), self.together)]
+
+    def _combined(self, parts: Iterator[Tensor], like: Tensor, held: Held) -> Tensor:
+        """The images that are the sums of conj(S) z over the coils, from the z of a few coils at a time."""
+        x, conjugates = like.new_empty(len(like), *self.in_shape), held.get("conjugates")
+        for images in _parts(x, self._images_together(x)):
+            total = None
+            for some in self.groups:
+                z = next(parts)
+                if conjugates is not None:
+                    z = z.unflatten(0, (len(images), -1)).mul_(conjugates[some])
+                    z = z.sum(1) if z.shape[1] > 1 else z[:, 0]
+                total = z if total is None else total.add_(z)
+            if len(self.in_shape) == 2:
+                images.copy_(total.real)
+            else:
+                put(images, total)
+        return x
+
+    def _constants(self, like: Tensor) -> Held:
+        """The constants in the precision and on the device of a tensor, made once."""
+        key = (like.dtype, like.device)
+        if key not in self._held:
+            kinds = {"c": like.dtype.to_complex(), "f": like.dtype}
+            with torch.inference_mode(False):  # what is first made in inference mode must serve autograd later
+                self._held[key] = {name: torch.from_numpy(values).to(like.device, kinds.get(values.dtype.kind))
+                                   for name, values in self.constants.items()}  # fmt: skip
+        return self._held[key]
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
-        mask, partner = (self.constant(name, u).to(u.dtype) for name in ("mask", "partner"))
-        conjugate = mirrored(u) * u.new_tensor([1.0, -1.0]).reshape(2, 1, 1)
-        agreed = torch.where(partner > 0, 0.5 * (u + conjugate), u)
-        half = 0.5 * (mask + partner)
-        return agreed * damped_inverse(half, rho) + (u - agreed) * damped_inverse(0.0 * half, rho)
-
-    def _damped_pinv(self, y: Tensor, rho: Tensor) -> Tensor:
-        # A^H takes no notice of what does not agree.
-        mask, partner = (self.constant(name, y).to(y.dtype) for name in ("mask", "partner"))
-        return self._adjoint(y * damped_inverse(0.5 * (mask + partner), rho))
+        return self.product._gram_solve(u, rho) if self.closed_form else super()._gram_solve(u, rho)
 
     def svd(self) -> tuple[LinearOperator, Tensor, LinearOperator]:
-        """Vh is the Hartley transform with the origin in the middle, s^2 the mean of the mask at k and at -k."""
-        squares = 0.5 * (self.mask.double() + mirrored(self.mask).double()).flatten()
-        seen = squares.nonzero()[:, 0]
-        s = squares[seen].sqrt()
-
-        def hartley(x: Tensor) -> Tensor:
-            spectrum = _centred(torch.fft.fft2, x)
-            return (spectrum.real - spectrum.imag).flatten(-2)[..., seen.to(x.device)]
-
-        def back(c: Tensor) -> Tensor:  # the transform is its own inverse
-            whole = c.new_zeros(c.shape[:-1] + (squares.numel(),)).index_copy(-1, seen.to(c.device), c)
-            spectrum = _centred(torch.fft.fft2, whole.unflatten(-1, self.in_shape))
-            return spectrum.real - spectrum.imag
-
-        Vh = FromFunctions(self.in_shape, s.shape, hartley, back)
-        U = FromFunctions(s.shape, self.out_shape, lambda c: self._forward(back(c / s.to(c))),
-                          lambda y: hartley(self._adjoint(y)) / s.to(y))  # fmt: skip
-        return U, s, Vh
+        """That of the product."""
+        return self.product.svd()
 
     @property
-    def measured(self) -> Tensor:
-        """The mask, on both channels."""
-        return self.mask.expand(self.out_shape)
+    def closed_form(self) -> bool:
+        return self.product.closed_form
+
+    @property
+    def orthonormal_rows(self) -> bool:
+        return self.product.orthonormal_rows
+
+    @property
+    def measured(self) -> Tensor | None:
+        """The mask."""
+        return self.product.measured
 
 
-def _centred(transform: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """The orthonormal transform of (..., H, W) with the origin at (H // 2, W // 2) before and after."""
-    return torch.fft.fftshift(transform(torch.fft.ifftshift(x, dim=AXES), norm="ortho"), dim=AXES)
+def ramp(indices: np.ndarray, n: int) -> np.ndarray:
+    """exp(2 pi i k c / n), c = n // 2: the phase that moves the origin to c, of frequency or pixel k."""
+    return np.exp(2j * np.pi * (indices * (n // 2) % n) / n)
 
 
-def mirrored(values: Tensor) -> Tensor:
-    """Values at -k in the place of those at k, (..., H, W), the origin at (H // 2, W // 2)."""
-    shifts = [1 - n % 2 for n in values.shape[-2:]]
-    return values.flip(AXES).roll(shifts, AXES)
+def put(channels: Tensor, z: Tensor) -> None:
+    """Writes complex numbers (N, H, W) as two channels (N, 2, H, W); numpy does it in half of torch's time."""
+    if channels.device.type == "cpu":
+        places, values = channels.numpy(), z.numpy()
+        np.copyto(places[:, 0], values.real)
+        np.copyto(places[:, 1], values.imag)
+    else:
+        channels.copy_(torch.view_as_real(z).movedim(-1, 1))
+
+
+def _parts(batch: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+    """The batch in parts of these sizes."""
+    return (batch,) if len(sizes) == 1 else batch.split(sizes)

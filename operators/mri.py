@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.cartesian import RealCartesian
 from operators.channels import RealToComplex
 from operators.checks import complex_array, fault, image_shape, real_array
 from operators.each import Each
 from operators.inpaint import Inpaint
 from operators.kspace import CentredFourier, CoilMaps
 from operators.linear import LinearOperator
+from operators.lines import LineKspace
 from operators.masks import sampling_mask
-from operators.multicoil import CartesianKspace
 from operators.nufft import nonuniform_fourier
+from operators.points import PointKspace
+from operators.real_kspace import RealCartesian
 from operators.trajectories import given_trajectory, trajectory_for
 
 IMAGES = ("complex", "real")
@@ -77,23 +78,25 @@ def mri(
         transform = nonuniform_fourier(shape, points)
     else:
         raise fault("mri", "mask and trajectory", "one of them", "leave out the mask: a trajectory is no grid")
-    if trajectory is None and coils is None and image == "real":
-        operator: LinearOperator = RealCartesian(torch.from_numpy(sampled.copy()))
-        operator.spec = {"name": "mri", "parameters": parameters}
-        return operator
+    maps = None
     if coils is not None:
         parameters["coils"] = maps = _given_coils(coils, shape)
-        transform = Each(maps.shape[:1], transform)
-    operator = transform
+        transform = Each(maps.shape[:1], transform) @ CoilMaps(maps)
+    operator = transform @ RealToComplex(shape) if image == "real" else transform
     if trajectory is None:
-        operator = Inpaint(torch.from_numpy(sampled.copy()).expand(transform.out_shape)) @ operator
-    if coils is not None:
-        operator = operator @ CoilMaps(maps)
-    if image == "real":
-        operator = operator @ RealToComplex(shape)
-    if trajectory is None and not any(n % 2 for n in shape):
-        operator = CartesianKspace(operator, sampled, None if coils is None else maps)
+        operator = _sampled(operator, sampled, maps)
     operator.spec = {"name": "mri", "parameters": parameters}
+    return operator
+
+
+def _sampled(transform: LinearOperator, mask: np.ndarray, maps: np.ndarray | None) -> LinearOperator:
+    """M times the transform, in one pass."""
+    kept = torch.from_numpy(mask.copy())
+    product = Inpaint(kept.expand(transform.out_shape)) @ transform
+    lines = bool((mask == mask[0]).all())
+    operator = LineKspace(product, mask[0], maps) if lines else PointKspace(product, mask, maps)
+    if maps is None and len(transform.in_shape) == 2:
+        return RealCartesian(operator, kept)
     return operator
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from operators import Gaussian, dense_matrix, mri, to_channels, to_complex
-from operators.kspace import CentredFourier
+from operators import Each, Gaussian, RealToComplex, dense_matrix, mri, to_channels, to_complex
+from operators.inpaint import Inpaint
+from operators.kspace import CentredFourier, CoilMaps
 
 RNG = np.random.default_rng(5)
 SHAPES = [(6, 8), (7, 5), (4, 9), (1, 3)]
@@ -167,21 +170,60 @@ def test_channels_and_complex_numbers():
         to_channels(z.real)
 
 
-@pytest.mark.parametrize(("image", "coils"), [("complex", 0), ("complex", 1), ("complex", 5), ("real", 1), ("real", 5)])
-@pytest.mark.parametrize("shape", [(6, 8), (10, 6)])
-def test_k_space_in_one_pass_is_the_product(shape, image, coils, monkeypatch):
-    monkeypatch.setattr("operators.multicoil.TOGETHER", 2 * shape[0] * shape[1])
-    rng = np.random.default_rng(coils)
-    maps = rng.standard_normal((coils, *shape)) + 1j * rng.standard_normal((coils, *shape)) if coils else None
-    A = mri(shape, acceleration=2, center_fraction=0.2, coils=maps, image=image)
-    P = A.product
-    x = torch.from_numpy(rng.standard_normal((3, 2, *A.in_shape))).requires_grad_()
-    y = torch.from_numpy(rng.standard_normal((3, 2, *A.out_shape)))
-    torch.testing.assert_close(A(x), P(x), rtol=0, atol=1e-12)
-    torch.testing.assert_close(A.adjoint(y), P.adjoint(y), rtol=0, atol=1e-12)
-    torch.testing.assert_close(A.normal(x), P.adjoint(P(x)), rtol=0, atol=1e-12)
-    (gradient,) = torch.autograd.grad((A(x) - y).square().sum() / 2, x)
-    torch.testing.assert_close(gradient, P.adjoint(P(x.detach()) - y), rtol=0, atol=1e-12)
-    assert A.closed_form == P.closed_form and torch.equal(A.measured, P.measured)
-    rho = torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)
-    torch.testing.assert_close(A.gram_solve(y, rho), P.gram_solve(y, rho), rtol=0, atol=1e-6 if coils else 1e-12)
+def given_mask(kind, shape):
+    """Whole columns, whole rows, or points."""
+    size = {"columns": (1, shape[1]), "rows": (shape[0], 1), "points": shape}[kind]
+    return np.broadcast_to(np.random.default_rng(3).permutation(math.prod(size)).reshape(size) % 5 < 2, shape)
+
+
+@pytest.mark.parametrize("kind", ["columns", "rows", "points"])
+@pytest.mark.parametrize(("image", "coils"), [("complex", 0), ("complex", 8), ("real", 0), ("real", 8)])
+@pytest.mark.parametrize("shape", [(6, 8), (7, 9), (10, 5), (5, 12)])
+def test_k_space_in_one_pass_is_the_product(shape, image, coils, kind, monkeypatch):
+    """Images and coils a few at a time: two images and a half, or three coils of eight."""
+    monkeypatch.setattr("operators.cartesian.TOGETHER", 3 * shape[0] * shape[1])
+    mask, maps = given_mask(kind, shape), coil_maps(coils, shape) if coils else None
+    A = mri(shape, mask=mask, coils=maps, image=image)
+    P = CentredFourier(shape)
+    P = Each((coils,), P) @ CoilMaps(maps) if coils else P
+    P = Inpaint(torch.from_numpy(mask.copy()).expand(P.out_shape)) @ P
+    P = P @ RealToComplex(shape) if image == "real" else P
+    x = torch.randn(5, *A.in_shape, dtype=torch.float64).requires_grad_()
+    y = torch.randn(5, *A.out_shape, dtype=torch.float64).requires_grad_()
+    exact = {"rtol": 0, "atol": 1e-12}
+    torch.testing.assert_close(A(x), P(x), **exact)
+    torch.testing.assert_close(A.adjoint(y), P.adjoint(y), **exact)
+    torch.testing.assert_close(A.normal(x), P.adjoint(P(x)), **exact)
+    torch.testing.assert_close(A.adjoint(y[0].expand_as(y)), P.adjoint(y[0]).expand_as(x), **exact)
+    (gradient,) = torch.autograd.grad((A(x) - y).square().sum() / 2, x, create_graph=True)
+    torch.testing.assert_close(gradient, P.adjoint(P(x) - y), **exact)
+    (second,) = torch.autograd.grad(gradient.square().sum() / 2, y)
+    torch.testing.assert_close(second, -P(P.adjoint(P(x) - y)), **exact)
+    assert torch.equal(A.measured, P.measured)
+    single = torch.cat([A(x[:1]), A(x[1:])]), torch.cat([A.adjoint(y[:1]), A.adjoint(y[1:])])
+    torch.testing.assert_close(single, (A(x), A.adjoint(y)), **exact)
+    rho = torch.tensor([0.1, 0.5, 2.0, 1.0, 4.0], dtype=torch.float64)
+    torch.testing.assert_close(A.damped_pinv(y, rho), P.damped_pinv(y, rho), rtol=0, atol=1e-6 if coils else 1e-10)
+
+
+COLUMNS = np.broadcast_to(np.arange(9) % 3 == 1, (8, 9))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"kind": "equispaced"}, {"kind": "gaussian"}, {"mask": COLUMNS}])
+def test_whole_columns_need_no_transform_along_the_height(arguments, monkeypatch):
+    A, x = mri((8, 9), **arguments), torch.randn(2, 2, 8, 9)
+    transformed = []
+
+    def counted(name):
+        fft = getattr(torch.fft, name)
+        return lambda z, dim=-1, **how: transformed.append((dim, z.shape[-1])) or fft(z, dim=dim, **how)
+
+    for name in ("fft", "ifft"):
+        monkeypatch.setattr(torch.fft, name, counted(name))
+    monkeypatch.setattr(torch.fft, "fft2", None)
+    lines = int(A.measured[0, 0].sum())
+    A(x)
+    assert transformed == [(-1, 9), (-2, lines)]
+    transformed.clear()
+    A.normal(x)
+    assert transformed == [(-1, 9), (-1, 9)]
