@@ -66,7 +66,7 @@ class Operator(nn.Module):
 
     def constant(self, name: str, like: Tensor) -> Tensor:
         """The buffer `name` on the device of `like`, and in its dtype if floating; converted once."""
-        source = self.get_buffer(name)
+        source = self._buffers[name]
         dtype = like.dtype if source.is_floating_point() else source.dtype
         if source.dtype == dtype and source.device == like.device:
             return source

@@ -125,7 +125,6 @@ def predictor_corrector(
     *,
     snr: Positive = 0.16,
     move: CorrectorName = "langevin",
-    iterations: Count = 4,
     tolerance: Positive = 0.1,
 ) -> Method:
     """Song's predictor and a corrector on the default's guided estimate, so that both follow the posterior's score.
@@ -135,6 +134,6 @@ def predictor_corrector(
     Reference: Song et al., 2021, algorithm 1 and section 5, arXiv:2011.13456.
     """
     chosen = corrector(move)
-    guide = guidance.spectral(measurement, prior, iterations, tolerance)
+    guide = guidance.spectral(measurement, prior, tolerance)
     levels = geometric_levels(prior, 1 + (steps - 1) // (1 + chosen.calls))
     return Method(guided(prior.denoise, guide), levels, ve_predictor(prior), (chosen.make(snr),))

@@ -107,9 +107,7 @@ def data_cg(measurement: Measurement, iterations: int, weight: float) -> Consist
     return pull
 
 
-def spectral_draw(
-    measurement: Measurement, prior: Prior, noise: Noise, iterations: int = 4, tolerance: float = 0.005
-) -> Consistency:
+def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, tolerance: float = 0.005) -> Consistency:
     """An exact draw from N(v, C) times the likelihood, C the prior's own error covariance at level sigma.
 
     v' + C A^H (A C A^H + sigma_y^2)^-1 (y + sigma_y n' - A v') with v' = v + C^(1/2) n. Where p(x0 | x) is N(v, C),
@@ -118,7 +116,7 @@ def spectral_draw(
 
     Reference: the identity is Matheron's rule (Wilson et al., 2020, arXiv:2002.09309, equation 8).
     """
-    return drawn_by(measurement, prior, noise, solver(measurement, prior, iterations, tolerance))
+    return drawn_by(measurement, prior, noise, solver(measurement, prior, tolerance))
 
 
 def drawn_by(measurement: Measurement, prior: Prior, noise: Noise, way: Way) -> Consistency:
@@ -131,6 +129,6 @@ def drawn_by(measurement: Measurement, prior: Prior, noise: Noise, way: Way) -> 
         residual = residual + measurement.sigma * noise(residual)
         if operator.measured is not None:
             residual = residual * operator.measured.to(residual)
-        return moved + way.shift(residual, residual, sigma)
+        return moved + way.shift(residual, sigma)
 
     return pull

@@ -35,24 +35,27 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
     return shift
 
 
-def spectral(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Guidance:
+def spectral(measurement: Measurement, prior: Prior, tolerance: float) -> Guidance:
     """The shift of `weighed` alone."""
-    both = weighed(measurement, prior, iterations, tolerance)
+    both = weighed(measurement, prior, tolerance)
     return lambda x0, vjp, sigma: both(x0, vjp, sigma)[1]
 
 
-def weighed(measurement: Measurement, prior: Prior, iterations: int, tolerance: float) -> Weighed:
+def weighed(measurement: Measurement, prior: Prior, tolerance: float) -> Weighed:
     """log N(y; A x0, S) up to a number that depends on sigma alone, and the shift of `moment` by one backpropagation,
     with the prior's measured error covariance C as preconditioner.
 
     With S = A C A^H + sigma_y^2 and B = sigma^2 A J A^H + sigma_y^2, moment matching wants sigma^2 J^T A^H B^-1 r for
     the residual r = y - A x0. One step of conjugate gradients along u = S^-1 r, of length a = <r, u> / <u, B u> and at
     most 1, takes what the Jacobian explains; what is left of the data, r - a B u, is explained by C instead:
-    C A^H S^-1 (r - a B u). So data that the denoiser is blind to, where J is about zero, still move the estimate, and
-    steps that would overshoot are shortened. Where C = sigma^2 J, for stationary Gaussian images, a is 1 and nothing is
-    left: exact. What u says comes from `recon.wiener`.
+
+        shift = a sigma^2 J A^H u + C A^H S^-1 (r - a B u) = C A^H u + d - C A^H S^-1 A d,  d = a (sigma^2 J - C) A^H u
+
+    So data that the denoiser is blind to, where J is about zero, still move the estimate, and steps that would
+    overshoot are shortened. Where C = sigma^2 J, for stationary Gaussian images, a is 1 and d is 0: exact. What the
+    data say comes from `recon.wiener`.
     """
-    operator, way = measurement.operator, solver(measurement, prior, iterations, tolerance)
+    operator, way = measurement.operator, solver(measurement, prior, tolerance)
 
     def both(x0: Tensor, vjp: Vjp, sigma: float) -> tuple[Tensor, Tensor]:
         residual = measurement.residual(x0)
@@ -60,9 +63,8 @@ def weighed(measurement: Measurement, prior: Prior, iterations: int, tolerance: 
         along = sigma**2 * vjp(found.v)
         gain, curvature = found.misfit + dot(found.v, found.shift), found.misfit + dot(found.v, along)
         step = gain / torch.maximum(curvature, gain).clamp(min=torch.finfo(gain.dtype).tiny)
-        left = residual - step.reshape(-1, *(1,) * (residual.ndim - 1)) * (found.left + operator(along))
-        shift = step.reshape(-1, *(1,) * (x0.ndim - 1)) * along + way.shift(left, residual, sigma)
-        return -0.5 * gain.double(), shift
+        change = step.reshape(-1, *(1,) * (x0.ndim - 1)) * (along - found.shift)
+        return -0.5 * gain.double(), found.shift + change - way.shift(operator(change), sigma)
 
     return both
 

@@ -22,7 +22,7 @@ from recon.stochastic import memory
 from recon.weighing import Narrowed, form, space_of
 from recon.wiener import Way
 
-ITERATIONS, TOLERANCE = 4, 0.1  # of the solves, as in the default
+TOLERANCE = 0.1  # of the solves, as in the default
 
 
 class Guided:
@@ -61,7 +61,7 @@ class Guided:
 
 def spectral(measurement: Measurement, prior: Prior, levels: Sequence[float]) -> Kernel:
     """The default with weights, for linear operators; one backpropagation a call."""
-    return Guided(guidance.weighed(measurement, prior, ITERATIONS, TOLERANCE), levels)
+    return Guided(guidance.weighed(measurement, prior, TOLERANCE), levels)
 
 
 def twisted(measurement: Measurement, prior: Prior, levels: Sequence[float]) -> Kernel:

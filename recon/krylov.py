@@ -51,6 +51,10 @@ def weighted_cg(
 ) -> tuple[Tensor, Tensor]:
     """v and C v of v + G C v = b, which is symmetric in the inner product <a, C b>.
 
+    An iteration lessens the square of the error by its length times the size of the residual. The k-th of a row is its
+    last where (k + 1) / 2 times what it will gain, its length taken to be that of the one before, is within the goal:
+    no more is left then where gains fall by half from one to the next, or with the cube of k.
+
     Args:
         information: G, symmetric positive semidefinite, row by row.
         spread: C, likewise.
@@ -58,12 +62,13 @@ def weighted_cg(
         energy: <a, G a> of each row, (B,): all that the last iteration needs of G a.
         b: (B, ...).
         iterations: at most so many.
-        goal: a row is left as it is once the square of its error is estimated to be at most this, summed over the
-            values, in standard deviations of the posterior of which C v is the mean.
+        goal: the square of the error that may be left of a row, summed over the values, in standard deviations of the
+            posterior of which C v is the mean.
 
     Products and sums are kept apart: fused ones round by how rows lie in memory, and the iterations amplify that.
 
-    Reference: Hestenes and Stiefel, 1952; with a preconditioner Golub and Van Loan, Matrix computations, section 11.5.
+    Reference: Hestenes and Stiefel, 1952, theorem 6:1 for the error; with a preconditioner Golub and Van Loan, Matrix
+        computations, section 11.5.
     """
 
     def by_row(values: Tensor) -> Tensor:
@@ -73,20 +78,23 @@ def weighted_cg(
     along = precondition(residual)
     along_spread = spread(along)
     size = dot(residual, along_spread)
-    for left in reversed(range(iterations)):
-        if not bool((size > goal).any()):
-            break
-        if left:
-            image = along + information(along_spread)
-            curvature = dot(image, along_spread)
-        else:
+    active, length = size > 0, torch.ones_like(size)
+    for count in range(1, iterations + 1):
+        ending = active & (0.5 * (count + 1) * length * size <= goal) if count < iterations else active
+        following = active & ~ending
+        curvature = torch.zeros_like(size)
+        if bool(ending.any()):  # as half a product tells, whatever the other rows do
             curvature = dot(along, along_spread) + energy(along_spread)
-        active = (size > goal) & (curvature > 0)
-        length = by_row(torch.where(active, size / torch.where(active, curvature, 1.0), 0.0))
-        v, moved = v + length * along, moved + length * along_spread
-        if not left:
+        if bool(following.any()):
+            image = along + information(along_spread)
+            curvature = torch.where(following, dot(image, along_spread), curvature)
+        active = active & (curvature > 0)
+        length = torch.where(active, size / torch.where(active, curvature, 1.0), 0.0)
+        v, moved = v + by_row(length) * along, moved + by_row(length) * along_spread
+        active = active & following
+        if not bool(active.any()):
             break
-        residual = residual - length * image
+        residual = residual - by_row(length) * image
         fresh = precondition(residual)
         fresh_spread = spread(fresh)
         size, before = torch.where(active, dot(residual, fresh_spread), size), size

@@ -220,7 +220,6 @@ def spectral(
     steps: int,
     noise: Noise,
     *,
-    iterations: Count = 4,
     tolerance: Positive = 0.1,
     step: StepName = "ancestral2m",
     particles: Count | None = None,
@@ -244,9 +243,9 @@ def spectral(
         )
     if count > 1:
         levels = default_levels(prior, max(1, steps // count))
-        kernel = Guided(guidance.weighed(measurement, prior, iterations, tolerance), levels)
+        kernel = Guided(guidance.weighed(measurement, prior, tolerance), levels)
         return Method(prior.denoise, levels, ParticleFilter(kernel, prior, count))
-    guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, iterations, tolerance))
+    guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, tolerance))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
@@ -256,13 +255,12 @@ def spectral_draw(
     steps: int,
     noise: Noise,
     *,
-    iterations: Count = 4,
     tolerance: Positive = 0.005,
 ) -> Method:
     """Ancestral steps from draws of p(x0 | x, y) under the error spectrum: exact for stationary Gaussian images,
     no backpropagation.
     """
-    draw = consistency.spectral_draw(measurement, prior, noise, iterations, tolerance)
+    draw = consistency.spectral_draw(measurement, prior, noise, tolerance)
     return Method(on_estimate(prior.denoise, draw), default_levels(prior, steps), ancestral())
 
 

@@ -19,6 +19,11 @@ def axes(x: Tensor) -> tuple[int, ...]:
     return tuple(range(max(1, x.ndim - 2) - x.ndim, 0))
 
 
+def extent(x: Tensor) -> tuple[int, ...]:
+    """The sizes of `axes`."""
+    return tuple(x.shape[1:][axis] for axis in axes(x))
+
+
 def transform(x: Tensor) -> Tensor:
     """The orthonormal real FFT of (B, *event) over `axes`."""
     return torch.fft.rfftn(x, dim=axes(x), norm="ortho")
@@ -26,30 +31,33 @@ def transform(x: Tensor) -> Tensor:
 
 def back(spectrum: Tensor, like: Tensor) -> Tensor:
     """The inverse of `transform`, for an x of the shape of `like`."""
-    return torch.fft.irfftn(spectrum, s=[like.shape[axis] for axis in axes(like)], dim=axes(like), norm="ortho")
+    return torch.fft.irfftn(spectrum, s=extent(like), dim=axes(like), norm="ortho")
 
 
 @lru_cache(maxsize=32)
-def mirrors(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """How often each frequency of the last axis of `transform` counts, to the power 1/2: all but the ends twice; and
-    one over it. For real and imaginary part, (frequencies, 2): the layout in which they multiply fastest.
+def mirrors(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What makes waves of a bare FFT of these sizes, and what undoes it for the inverse: how often each frequency of
+    the last axis counts, to the power 1/2 (all but the ends twice), and an orthonormal transform's scale. For real and
+    imaginary part, (frequencies, 2): the layout in which they multiply fastest.
     """
-    twice = torch.full((size // 2 + 1,), 2.0, dtype=dtype, device=device)
+    twice = torch.full((sizes[-1] // 2 + 1,), 2.0, dtype=dtype, device=device)
     twice[0] = 1.0
-    if size % 2 == 0:
+    if sizes[-1] % 2 == 0:
         twice[-1] = 1.0
-    roots = twice.sqrt()[:, None].repeat(1, 2)
-    return roots, 1 / roots
+    roots, scale = twice.sqrt()[:, None].repeat(1, 2), math.prod(sizes) ** -0.5
+    return scale * roots, scale / roots
 
 
 def waves(x: Tensor) -> Tensor:
     """`transform` as real numbers (B, *frequencies, 2) with the inner products of the images x (B, *event)."""
-    return torch.view_as_real(transform(x)) * mirrors(x.shape[-1], x.dtype, x.device)[0]
+    roots, _ = mirrors(extent(x), x.dtype, x.device)
+    return torch.view_as_real(torch.fft.rfftn(x, dim=axes(x))).mul_(roots)
 
 
 def from_waves(z: Tensor, like: Tensor) -> Tensor:
     """The inverse of `waves`, for an x of the shape of `like`."""
-    return back(torch.view_as_complex(z * mirrors(like.shape[-1], like.dtype, like.device)[1]), like)
+    _, inverse = mirrors(extent(like), like.dtype, like.device)
+    return torch.fft.irfftn(torch.view_as_complex(z * inverse), s=extent(like), dim=axes(like), norm="forward")
 
 
 @lru_cache(maxsize=32)

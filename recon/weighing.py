@@ -6,24 +6,21 @@ u = S^-1 r, this is of second order in their error: <r - S u, S^-1 (r - S u)> / 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
 from operators import Compose, Diagonal
 from recon.jacobian import Weighted
-from recon.krylov import dot, squared
+from recon.krylov import dot
 from recon.likelihood import Measurement
 from recon.prior import Prior
 from recon.stationary import symbol
 from recon.wiener import (
-    RESIDUAL,
     ErrorCovariance,
     Solved,
     Way,
     data_space,
-    data_space_until,
     image_space,
     objective,
     weighted_space,
@@ -31,7 +28,6 @@ from recon.wiener import (
 
 ITERATIONS = 50  # at most so many
 NATS = 1e-3  # that a log-likelihood may be off; of the same sign at every level, so that a run's are added
-ROUNDING = 1e-6  # of a residual: what is left of it where data are few, or have no noise
 
 Space = Callable[[Measurement, ErrorCovariance], Way]
 
@@ -60,32 +56,28 @@ def form(found: Solved) -> Tensor:
 
 def space_of(measurement: Measurement, prior: Prior) -> Space:
     """By which iterations `NATS` are reached soonest, as far as one residual at one level tells; see `recon.wiener`."""
-    tolerance = math.sqrt(2 * NATS)
 
     def image(m: Measurement, p: ErrorCovariance) -> Way:
-        return image_space(m, p, tolerance)(ITERATIONS)
+        return image_space(m, p)(ITERATIONS, goal)
 
     def weighted(m: Measurement, p: ErrorCovariance) -> Way:
-        return weighted_space(m, p, tolerance)(ITERATIONS)
+        return weighted_space(m, p)(ITERATIONS, goal)
+
+    def data(m: Measurement, p: ErrorCovariance) -> Way:
+        return data_space(m, p)(ITERATIONS, goal)
 
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)[:1]
     if isinstance(operator, Weighted):
         return weighted
     if measurement.y[0].numel() <= ITERATIONS:  # which end there
-        return lambda m, p: data_space(m, p, ROUNDING / RESIDUAL)(ITERATIONS)
+        return lambda m, p: data_space(m, p)(ITERATIONS, lambda sigma: 0.0)
     if symbol(operator.normal, like)[1] and symbol(lambda x: prior.error_filter(x, prior.data_std, 1.0), like)[1]:
         return image  # without iterations
     whitened = isinstance(operator, Compose) and isinstance(operator.outer, Diagonal)
     spaces = (image, data, weighted) if whitened else (image, data)
-    return min(spaces, key=lambda s: objective(s(measurement, prior), measurement, prior, prior.data_std, tolerance))
+    return min(spaces, key=lambda s: objective(s(measurement, prior), measurement, prior, prior.data_std))
 
 
-def data(measurement: Measurement, prior: ErrorCovariance) -> Way:
-    """`recon.wiener.data_space` until what is left of the residual is worth `NATS`, and not a share of it."""
-    noise = measurement.sigma**2
-
-    def enough(residual: Tensor) -> Tensor:
-        power = (2 * NATS * noise + ROUNDING**2 * squared(residual)) / residual[0].numel()
-        return power.sqrt().reshape(-1, *(1,) * (residual.ndim - 1)).expand_as(residual)
-
-    return data_space_until(measurement, prior, enough)(ITERATIONS)
+def goal(sigma: float) -> float:
+    """The square of an error that is worth `NATS`, at any level."""
+    return 2 * NATS

@@ -16,7 +16,7 @@ is tried on one residual drawn from the model; rows of different weights are sol
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple, Protocol
 
@@ -30,11 +30,11 @@ from recon.likelihood import Measurement
 from recon.local_gain import regularised_inverse
 from recon.stationary import from_waves, of_points, symbol, waves
 
-MOST = 50  # up to so many times the iterations that were asked for
-FAR = {1: 1.0, 4: 1.0, 16: 5.0}  # level in the images' own spread -> error that is left there, in tolerances
-RESIDUAL = 0.1  # tolerances: residual relative to the first at which iterations in data space end
+FEW = 4  # iterations after which the ways are compared first
+MOST = 200  # iterations at most
+LEAST = 10  # roundings of the residual at which iterations in data space end
+SHARE = 5e-3  # of a residual, that data count as noisy at least when ways are compared
 ROUNDING = 100  # roundings of the objective below which nothing is gained
-WEIGHTED = 6  # iterations of weighted data over those of data of one level
 
 
 class ErrorCovariance(Protocol):
@@ -47,27 +47,29 @@ class ErrorCovariance(Protocol):
 
 
 class Solved(NamedTuple):
-    """What a residual r says: v = A^H S^-1 r, the shift C v, what it leaves r - A C v = N u, and <u, N u>, (B,)."""
+    """What a residual r says: v = A^H S^-1 r, the shift C v, and what this leaves of r over the noise's level,
+    |r - A C v|^2 / N, (B,).
+    """
 
     v: Tensor
     shift: Tensor
-    left: Tensor
     misfit: Tensor
 
 
 class Way(NamedTuple):
-    """(r, sigma) -> all of what r says, and (part, r, sigma) -> the shift of a part of r, as exact as that of r."""
+    """(r, sigma) -> all of what r says, or the shift alone."""
 
     name: str
     solve: Callable[[Tensor, float], Solved]
-    shift: Callable[[Tensor, Tensor, float], Tensor]
+    shift: Callable[[Tensor, float], Tensor]
     closed: bool = False  # without iterations
 
 
-Ways = Callable[[int], Way]  # by the number of iterations; what they share is made once
+Goal = Callable[[float], float]  # level -> square of the error, see `recon.krylov.weighted_cg`
+Ways = Callable[[int, Goal], Way]  # by the most iterations and the goal; what they share is made once
 
 
-def solver(measurement: Measurement, prior: ErrorCovariance, iterations: int, tolerance: float) -> Way:
+def solver(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Way:
     """What r says where C is the prior's error covariance at level sigma; each row by itself.
 
     Data whose weights differ from row to row are always solved in image space: no row may decide for another.
@@ -75,48 +77,48 @@ def solver(measurement: Measurement, prior: ErrorCovariance, iterations: int, to
     Args:
         measurement: linear, with noise of one level.
         prior: of the images.
-        iterations: so many at first, `WEIGHTED` times as many where the data's weights differ; and more where these
-            leave an error, as with masks, or detectors which do not cover the image.
-        tolerance: root mean square of the error in standard deviations of the posterior.
+        tolerance: root mean square of the error in standard deviations of the posterior that is left at most, as far as
+            can be told; more is left at levels far above the images' own spread, see `goal_of`.
     """
+    goal = goal_of(measurement, prior, tolerance)
     if isinstance(measurement.operator, Weighted):
-        return weighted_space(measurement, prior, tolerance)(iterations)
-    image = image_space(measurement, prior, tolerance)
-    if image(1).closed:
-        return image(1)
-
-    data = data_space(measurement, prior, tolerance)
-    ways = [image, data]
+        return weighted_space(measurement, prior)(MOST, goal)
+    image = image_space(measurement, prior)
+    if image(1, goal).closed:
+        return image(1, goal)
+    ways = [image, data_space(measurement, prior)]
     if isinstance(measurement.operator, Compose) and isinstance(measurement.operator.outer, Diagonal):
-        ways.append(weighted_space(measurement, prior, tolerance))
-
-    @cache
-    def left_undone(way: Ways, count: int, far: int) -> float:
-        return objective(way(count), measurement, prior, far * prior.data_std, tolerance)
-
-    def done(way: Ways, count: int, far: int) -> bool:
-        """The objective is above its least by the square of the error, summed over the image."""
-        few, more = left_undone(way, count, far), left_undone(way, further(count), far)
-        rounding = ROUNDING * torch.finfo(measurement.y.dtype).eps * more
-        return few - more <= max(prod(measurement.image_shape[1:]) * (FAR[far] * tolerance) ** 2, rounding)
-
-    good = [way for way in ways if done(way, iterations, 1)]
-    chosen = good[0] if len(good) == 1 else min(
-        good or ways, key=lambda way: left_undone(way, 2 * iterations, 4 if good else 1)
-    )
-    most = MOST * iterations
-    for far in [1] if chosen is data and not good else FAR:  # data space is best only where data are spread out
-        while iterations < most and not done(chosen, iterations, far):
-            iterations = further(iterations)
-    return chosen(iterations)
+        ways.append(weighted_space(measurement, prior))
+    chosen, count = soonest(ways, measurement, prior, goal)
+    # beyond what the images' own spread wants, data space takes many more the higher the level, which changes little
+    return chosen(count if chosen is ways[1] else MOST, goal)
 
 
-def further(iterations: int) -> int:
-    """Half as many again."""
-    return iterations + max(1, iterations // 2)
+def soonest(ways: list[Ways], measurement: Measurement, prior: ErrorCovariance, goal: Goal) -> tuple[Ways, int]:
+    """The way that takes the fewest iterations to the goal where the level is the images' own spread, and how many, a
+    power of two: until its objective exceeds the least that any way finds in twice as many by no more than the goal.
+    """
+    rounding = ROUNDING * torch.finfo(measurement.y.dtype).eps
+
+    def found(count: int) -> list[float]:
+        return [objective(way(count, lambda sigma: 0.0), measurement, prior, prior.data_std) for way in ways]
+
+    count, few, more = FEW, found(FEW), found(2 * FEW)
+    while count < MOST and min(few) - min(more) > max(goal(prior.data_std), rounding * min(more)):
+        count, few, more = 2 * count, more, found(4 * count)
+    return ways[few.index(min(few))], count
 
 
-def objective(way: Way, measurement: Measurement, prior: ErrorCovariance, level: float, tolerance: float) -> float:
+def goal_of(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Goal:
+    """The square of an error of `tolerance` standard deviations of the posterior, summed over as many pixels as there
+    are data at most, for data move no more. Above the images' own spread the state's noise exceeds it more and more,
+    and as much more is left.
+    """
+    elements = min(prod(measurement.image_shape[1:]), measurement.count)
+    return lambda sigma: elements * (tolerance * max(1.0, sigma / prior.data_std)) ** 2
+
+
+def objective(way: Way, measurement: Measurement, prior: ErrorCovariance, level: float) -> float:
     """<v, C v> + |r - A C v|^2 / N for one residual r drawn from the model at a level: least at the solution."""
     operator, generator = measurement.operator, torch.Generator().manual_seed(0)
     like = measurement.y.new_zeros((1, *measurement.image_shape[1:]))
@@ -127,41 +129,43 @@ def objective(way: Way, measurement: Measurement, prior: ErrorCovariance, level:
         residual = residual * operator.measured.to(residual)
     found = way.solve(residual, level)
     left = residual - operator(found.shift)
-    noise = max(measurement.sigma**2, (RESIDUAL * tolerance) ** 2 * float(residual.square().mean()))
+    noise = max(measurement.sigma**2, SHARE**2 * float(residual.square().mean()))
     return float(dot(found.v, found.shift) + squared(left) / noise)
 
 
-def data_space(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Ways:
-    """`solver` by conjugate gradients on S u = r, until a share of r is left."""
-    return data_space_until(measurement, prior, lambda r: RESIDUAL * tolerance * r)
+def data_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
+    """`solver` by conjugate gradients on S u = r.
 
-
-def data_space_until(
-    measurement: Measurement, prior: ErrorCovariance, enough: Callable[[Tensor], Tensor]
-) -> Ways:
-    """`data_space` until what is left of r has the size of enough(r)."""
+    Of u off by e the mean is off by C A^H e, the square of that by <e, (S - N) S e> / N: at most |S e|^2 / N.
+    """
     operator, noise = measurement.operator, measurement.sigma**2
 
     def spread(u: Tensor, sigma: float) -> Tensor:
         return prior.error_filter(operator.adjoint(u), sigma, 1.0)
 
-    def way(iterations: int) -> Way:
-        def inner(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
+    def way(iterations: int, goal: Goal) -> Way:
+        def enough(residual: Tensor, sigma: float) -> Tensor:
+            """An array of the size of what may be left."""
+            least = LEAST * torch.finfo(residual.dtype).eps
+            power = (least**2 * squared(residual)).clamp(min=noise * goal(sigma)) / residual[0].numel()
+            return power.sqrt().reshape(-1, *(1,) * (residual.ndim - 1)).expand_as(residual)
+
+        def inner(residual: Tensor, sigma: float) -> Tensor:
             return truncated_cg(
-                lambda u: noise * u + operator(spread(u, sigma)), part, iterations, 1.0, enough(residual)
+                lambda u: noise * u + operator(spread(u, sigma)), residual, iterations, 1.0, enough(residual, sigma)
             )
 
         def solve(residual: Tensor, sigma: float) -> Solved:
-            u = inner(residual, residual, sigma)
+            u = inner(residual, sigma)
             v = operator.adjoint(u)
-            return Solved(v, prior.error_filter(v, sigma, 1.0), noise * u, noise * squared(u))
+            return Solved(v, prior.error_filter(v, sigma, 1.0), noise * squared(u))
 
-        return Way("data", solve, lambda part, residual, sigma: spread(inner(part, residual, sigma), sigma))
+        return Way("data", solve, lambda residual, sigma: spread(inner(residual, sigma), sigma))
 
     return way
 
 
-def image_space(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Ways:
+def image_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
     """`solver` by preconditioned conjugate gradients on v + G C v = A^H N^-1 r.
 
     Data without noise are given as much of it as rounding makes.
@@ -169,7 +173,7 @@ def image_space(measurement: Measurement, prior: ErrorCovariance, tolerance: flo
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)
     rows = like if isinstance(operator, Weighted) else like[:1]
     response, diagonal = symbol(operator.normal, rows)
-    elements, goal = like[0].numel() / measurement.y[0].numel(), tolerance**2
+    elements = like[0].numel() / measurement.y[0].numel()
 
     def spread_at(sigma: float) -> Callable[[Tensor], Tensor]:
         return lambda x: prior.error_filter(x, sigma, 1.0)
@@ -183,7 +187,9 @@ def image_space(measurement: Measurement, prior: ErrorCovariance, tolerance: flo
         signal = elements * (response * power).flatten(1).mean(1)
         return power, (10 * torch.finfo(like.dtype).eps * signal).clamp(min=measurement.sigma**2)
 
-    def inner(residual: Tensor, sigma: float, iterations: int) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    def inner(
+        residual: Tensor, sigma: float, iterations: int, goal: Goal
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
         """v and C v in coordinates of their own, and the way back from there."""
         power, noise = known(sigma)
         level = noise.reshape(-1, *(1,) * (like.ndim - 1))
@@ -197,7 +203,7 @@ def image_space(measurement: Measurement, prior: ErrorCovariance, tolerance: flo
         b = operator.adjoint(residual) / level
         if not stationary:
             return *weighted_cg(
-                information, spread_at(sigma), lambda x: x, energy, b, iterations, goal
+                information, spread_at(sigma), lambda x: x, energy, b, iterations, goal(sigma)
             ), lambda x: x  # fmt: skip
         # on waves C and (1 + K C)^-1 are factors, so that an iteration takes two transforms, and none where G = K
         spread, gains = power[..., None], (1 / (1 + response * power / level))[..., None]
@@ -206,18 +212,17 @@ def image_space(measurement: Measurement, prior: ErrorCovariance, tolerance: flo
             return v, spread * v, lambda z: from_waves(z, b)
         return *weighted_cg(
             lambda z: waves(information(from_waves(z, b))), lambda z: spread * z, lambda z: gains * z,
-            lambda z: energy(from_waves(z, b)), waves(b), iterations, goal,
+            lambda z: energy(from_waves(z, b)), waves(b), iterations, goal(sigma),
         ), lambda z: from_waves(z, b)  # fmt: skip
 
-    def way(iterations: int) -> Way:
+    def way(iterations: int, goal: Goal) -> Way:
         def solve(residual: Tensor, sigma: float) -> Solved:
-            v, shift, back = inner(residual, sigma, iterations)
+            v, shift, back = inner(residual, sigma, iterations, goal)
             v, shift = back(v), back(shift)
-            left = residual - operator(shift)
-            return Solved(v, shift, left, squared(left) / known(sigma)[1])
+            return Solved(v, shift, squared(residual - operator(shift)) / known(sigma)[1])
 
-        def shift(part: Tensor, residual: Tensor, sigma: float) -> Tensor:
-            _, found, back = inner(part, sigma, iterations)
+        def shift(residual: Tensor, sigma: float) -> Tensor:
+            _, found, back = inner(residual, sigma, iterations, goal)
             return back(found)
 
         return Way("image", solve, shift, diagonal and stationary)
@@ -225,10 +230,9 @@ def image_space(measurement: Measurement, prior: ErrorCovariance, tolerance: flo
     return way
 
 
-def weighted_space(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Ways:
+def weighted_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
     """`image_space` with a preconditioner that follows how much the data weigh from place to place, where C is
-    stationary and A^H N^-1 A is not. It takes `WEIGHTED` times as many iterations: what few leave undone at high noise
-    levels the prior takes for structure.
+    stationary and A^H N^-1 A is not.
     """
     operator, like = measurement.operator, measurement.y.new_zeros(measurement.image_shape)
     rows, noise = like if isinstance(operator, Weighted) else like[:1], measurement.sigma**2
@@ -236,32 +240,28 @@ def weighted_space(measurement: Measurement, prior: ErrorCovariance, tolerance: 
     def information(x: Tensor) -> Tensor:
         return operator.normal(x) / noise
 
-    def plain(iterations: int) -> Way:
-        return image_space(measurement, prior, tolerance)(WEIGHTED * iterations)
-
     if noise == 0:
-        return plain
+        return image_space(measurement, prior)
     response, even = symbol(information, rows)
     if even or not symbol(lambda x: prior.error_filter(x, prior.data_std, 1.0), like[:1])[1]:
-        return plain
-    inverse, goal = regularised_inverse(information, response, rows), tolerance**2
+        return image_space(measurement, prior)
+    inverse = regularised_inverse(information, response, rows)
 
-    def inner(residual: Tensor, sigma: float, iterations: int) -> tuple[Tensor, Tensor]:
+    def inner(residual: Tensor, sigma: float, iterations: int, goal: Goal) -> tuple[Tensor, Tensor]:
         def spread(x: Tensor) -> Tensor:
             return prior.error_filter(x, sigma, 1.0)
 
         b = operator.adjoint(residual) / noise
         preconditioner = inverse(of_points(spread, like[:1]))
         return weighted_cg(
-            information, spread, preconditioner, lambda x: squared(operator(x)) / noise, b, WEIGHTED * iterations, goal
+            information, spread, preconditioner, lambda x: squared(operator(x)) / noise, b, iterations, goal(sigma)
         )
 
-    def way(iterations: int) -> Way:
+    def way(iterations: int, goal: Goal) -> Way:
         def solve(residual: Tensor, sigma: float) -> Solved:
-            v, shift = inner(residual, sigma, iterations)
-            left = residual - operator(shift)
-            return Solved(v, shift, left, squared(left) / noise)
+            v, shift = inner(residual, sigma, iterations, goal)
+            return Solved(v, shift, squared(residual - operator(shift)) / noise)
 
-        return Way("weighted", solve, lambda part, residual, sigma: inner(part, sigma, iterations)[1])
+        return Way("weighted", solve, lambda residual, sigma: inner(residual, sigma, iterations, goal)[1])
 
     return way

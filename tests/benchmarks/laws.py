@@ -17,9 +17,8 @@ from cli.method_table import FACTS
 from tests.recon.law import condition, field_problem, preset_law, relative
 
 TASKS = ("inpaint", "blur", "downsample", "ct")
-OPTIONS = {"moment": {"iterations": 100, "tolerance": 1e-8}, "spectral": {"iterations": 100, "tolerance": 1e-8},
-           "spectral_draw": {"iterations": 100, "tolerance": 1e-8},
-           "predictor_corrector": {"iterations": 100, "tolerance": 1e-8}}
+OPTIONS = {"moment": {"iterations": 100, "tolerance": 1e-8}, "spectral": {"tolerance": 1e-8},
+           "spectral_draw": {"tolerance": 1e-8}, "predictor_corrector": {"tolerance": 1e-8}}
 AFFINE = [name for name, facts in FACTS.items() if facts.error is not None or name == "repaint"]
 
 

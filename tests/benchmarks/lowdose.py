@@ -107,7 +107,7 @@ def row_of(method: str, m: recon.Measurement, hu: Tensor, prior: recon.Prior, ar
         estimate, more = classical(m, method, options), {}
     else:
         post = recon.reconstruct(m, prior, method, steps=arguments.steps, samples=arguments.samples, seed=0,
-                                 options={"iterations": arguments.iterations} if arguments.iterations else None)
+                                 options={"tolerance": arguments.tolerance} if arguments.tolerance else None)
         estimate, more = hounsfield(post.mean), {
             "calls": post.nfe, "samples": arguments.samples,
             "psnr_one": scores(hounsfield(post.samples[0]), hu)["psnr"],
@@ -145,11 +145,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     prior = in_attenuation(recon.load_prior(arguments.prior))
     hu, spacings = slices(arguments.data, 1, arguments.items)
-    finished = {(row["I0"], row["method"], row.get("iterations")) for row in read_rows(arguments.output)}
+    finished = {(row["I0"], row["method"], row.get("tolerance")) for row in read_rows(arguments.output)}
     for I0 in map(float, arguments.photons.split(",")):
         shown = [[image("truth", "truth", x.numpy(), (-1000.0, 1000.0))] for x in hu]
         for method in arguments.methods.split(","):
-            if (I0, method, None if method in CLASSICAL else arguments.iterations) in finished:
+            if (I0, method, None if method in CLASSICAL else arguments.tolerance) in finished:
                 continue
             options = tuned(arguments.data, method, I0) if method in CLASSICAL else {}
             rows = []
@@ -160,8 +160,8 @@ def run(arguments: argparse.Namespace) -> None:
                 title = f"{method} {found['psnr']:.1f} dB"
                 shown[k].append(image(method, title, picture[0].numpy(), (-1000.0, 1000.0)))
             means = {key: round(sum(row[key] for row in rows) / len(rows), 3) for key in rows[0]}
-            if method not in CLASSICAL and arguments.iterations:
-                options = {"iterations": arguments.iterations}
+            if method not in CLASSICAL and arguments.tolerance:
+                options = {"tolerance": arguments.tolerance}
             row = {"I0": I0, "method": method, "views": VIEWS, "projector": "ray", "items": len(rows),
                    "prior": arguments.prior, **options, **means}
             append_row(arguments.output, row)
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=4)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--iterations", type=int, help="of the solves of a posterior method; default: its own")
+    parser.add_argument("--tolerance", type=float, help="of the solves of a posterior method; default: its own")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pictures", type=Path, help="a folder for overviews of -1000 .. 1000 HU")
     parser.add_argument("-o", "--output", type=Path, default=Path("lowdose.jsonl"))

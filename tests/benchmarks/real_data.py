@@ -163,7 +163,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
 def run(options: argparse.Namespace) -> None:
     """Measure what the output does not hold yet."""
     done = {(row["data"], row["method"], row["settings"]) for row in read_rows(options.output)}
-    given = {"iterations": options.iterations} if options.iterations else {}
+    given = {"tolerance": options.tolerance} if options.tolerance else {}
     for case in cases(options):
         name = f"posterior mean {case.prior}"
         start = time.perf_counter()
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--axes", default="coil,row,column")
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--iterations", type=int, help="of the solver in the default method; default: its own")
+    parser.add_argument("--tolerance", type=float, help="of the solver in the default method; default: its own")
     parser.add_argument("-o", "--output", type=Path, required=True)
     measure_or_print(parser, run, show)
 

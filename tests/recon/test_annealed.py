@@ -126,7 +126,7 @@ def test_predictor_corrector(task):
             epsilon = 2 * (snr * lower) ** 2
             x = x + epsilon * posterior_score(x, lower) + math.sqrt(2 * epsilon) * fresh(n)
         mean, covariance = x.law(mean, covariance)
-    options = {"snr": snr, "iterations": 1000, "tolerance": 1e-13}
+    options = {"snr": snr, "tolerance": 1e-13}
     assert_same_law(preset_law("predictor_corrector", problem, STEPS, **options), (mean, covariance), 1e-8)
 
 

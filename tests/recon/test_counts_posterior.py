@@ -14,7 +14,7 @@ from operators import OPERATORS, Gaussian, Laplace, Poisson, Rician, Transmissio
 from recon.likeliest import most_probable
 from recon.local_gain import gain, regularised_inverse
 from recon.stationary import back, symbol, transform
-from recon.wiener import WEIGHTED, Way, image_space, solver, weighted_space
+from recon.wiener import Way, image_space, solver, weighted_space
 
 MODELS = {
     "laplace": Laplace(0.3), "poisson": Poisson(40.0, 2.0), "dark": TransmissionCT(1e4, 3.0),
@@ -107,17 +107,19 @@ def test_weights_of_two_decades_cost_half_the_error_that_they_cost_without_the_g
     clean = A(prior.sample(normal(1, 1, 64, 64, seed=1)))
     m = recon.Measurement(A, clean + sigma * normal(*chord.shape), Gaussian(sigma))
     white = m.whitened()
-    exact = image_space(white, prior, 1e-9)(200).solve(white.y, 3.0).shift
+    def whole(sigma: float) -> float:
+        return 0.0
+
+    exact = image_space(white, prior)(200, whole).solve(white.y, 3.0).shift
 
     def error(way: Way) -> float:
         e = way.solve(white.y, 3.0).shift - exact
         energy = prior.error_filter(e, 3.0, -0.5).square().sum() + white.operator(e).square().sum()
         return float((energy / e.numel()).sqrt())
 
-    gained = error(weighted_space(white, prior, 1e-9)(2))
-    assert gained < 0.6 * error(image_space(white, prior, 1e-9)(2 * WEIGHTED))
-    assert error(solver(white, prior, 2, 1e-9)) <= gained
-    assert solver(white, prior, 4, 0.1).name == "weighted"
+    assert error(weighted_space(white, prior)(12, whole)) < 0.6 * error(image_space(white, prior)(12, whole))
+    chosen = solver(white, prior, 0.05)
+    assert chosen.name == "weighted" and error(chosen) < 0.05 * 3.0 / prior.data_std
 
 
 @pytest.mark.parametrize("I0", [30.0, 1e4])

@@ -23,7 +23,7 @@ def case(task: str):
     x0 = torch.randn(2, 1, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     residual = problem.y - x0.flatten(1) @ problem.M.T
     exact = torch.linalg.solve(S, residual.T).T @ problem.M @ C
-    shift = guidance.spectral(problem.measurement.rows([0, 0]), problem.prior, 1000, 1e-13)
+    shift = guidance.spectral(problem.measurement.rows([0, 0]), problem.prior, 1e-13)
     return problem, sigma, C, x0, residual, exact, shift
 
 

@@ -51,9 +51,7 @@ def exact_draws(problem: Problem, steps: int) -> tuple[Tensor, Tensor]:
     levels = default_levels(problem.prior, steps)
 
     def build(noise, rows):
-        draw = spectral_draw(
-            problem.measurement.rows([0] * rows), problem.prior, noise, iterations=1000, tolerance=1e-13
-        )
+        draw = spectral_draw(problem.measurement.rows([0] * rows), problem.prior, noise, tolerance=1e-13)
         return recon.Method(on_estimate(problem.prior.denoise, draw), levels, ancestral())
 
     return law(build, *start(problem.prior, levels[0]))
@@ -104,7 +102,7 @@ def by_moment(problem: Problem, rows: int, tolerance: float) -> Guidance:
 
 
 def by_spectrum(problem: Problem, rows: int, tolerance: float) -> Guidance:
-    return spectral(problem.measurement.rows([0] * rows), problem.prior, 1000, tolerance)
+    return spectral(problem.measurement.rows([0] * rows), problem.prior, tolerance)
 
 
 def ode_law(

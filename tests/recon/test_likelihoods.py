@@ -82,7 +82,7 @@ def test_for_gaussian_noise_the_general_path_is_the_gaussian_one(task):
 
     makes = {
         "white": lambda m: guidance.white(m, lambda s: 0.3),
-        "spectral": lambda m: guidance.spectral(m, problem.prior, 1000, 1e-14),
+        "spectral": lambda m: guidance.spectral(m, problem.prior, 1e-14),
         "moment": lambda m: guidance.moment(m, 1000, 1e-14),
     }
     for name, make in makes.items():
@@ -133,7 +133,7 @@ def test_items_do_not_depend_on_their_mates():
     def shifts(m: recon.Measurement, x: torch.Tensor) -> list[torch.Tensor]:
         guides = [
             general.likelihood_norm(m, lambda s: 1.0),
-            general.relinearised(m, prior, lambda m: guidance.spectral(m, prior, 8, 1e-2)),
+            general.relinearised(m, prior, lambda m: guidance.spectral(m, prior, 1e-2)),
         ]
         return [guide(x, lambda v: v, 0.5) for guide in guides]
 
@@ -182,7 +182,7 @@ def test_the_posterior_of_one_unknown_is_that_of_quadrature(noise):
     weights = (logs - logs.max()).exp() / (logs - logs.max()).exp().sum()
     mean = float((weights * x[:, 0]).sum())
     std = math.sqrt(float((weights * (x[:, 0] - mean) ** 2).sum()))
-    found = recon.reconstruct(m, prior, "spectral", steps=60, samples=4, options={"iterations": 50}).samples
+    found = recon.reconstruct(m, prior, "spectral", steps=60, samples=4, options={"tolerance": 0.01}).samples
     assert abs(float(found.mean()) - mean) < 0.12 * std
     assert float(found.std()) == pytest.approx(std, rel=0.1)
 
@@ -210,7 +210,7 @@ def test_correlated_noise_is_whitened():
     levels = torch.linspace(0.05, 0.3, 6, dtype=torch.float64)
     m = measured("blur", "gaussian")
     one, two = (
-        recon.reconstruct(replace(m, noise=noise), gaussian_prior(), steps=5, samples=2)
+        recon.reconstruct(replace(m, noise=noise), gaussian_prior(), steps=5, samples=2, options={"tolerance": 1e-6})
         for noise in (CorrelatedGaussian(torch.diag(levels)), Gaussian(levels.expand(SHAPE)))
     )
     assert relative(one.samples, two.samples) < 1e-5

@@ -358,7 +358,7 @@ def test_the_default_weighs_by_the_likelihood_of_the_estimate():
     """log N(y; A x0, A C A^T + s^2) up to a number, on dense matrices."""
     problem = field_problem("blur", (4, 4))
     measurement, sigma = problem.measurement.rows([0] * 3), 0.7
-    guide = weighed(measurement, problem.prior, 200, 1e-12)
+    guide = weighed(measurement, problem.prior, 1e-12)
     x0 = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     value, _ = guide(x0, lambda v: v, sigma)
     eye = torch.eye(16, dtype=torch.float64)

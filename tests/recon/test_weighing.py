@@ -8,8 +8,8 @@ from test_wiener import SHAPE, TASKS, priors, problem
 from torch import Tensor
 
 import recon
-from recon.weighing import NATS, Narrowed, data, form, space_of
-from recon.wiener import Way, image_space
+from recon.weighing import NATS, Narrowed, form, goal, space_of
+from recon.wiener import Way, data_space, image_space
 
 LEVEL, SEEN = 0.7, 0.4
 
@@ -39,7 +39,7 @@ def check(way: Way, m: recon.Measurement, prior: recon.Prior, few: bool) -> None
     found = way.solve(r, LEVEL)
     off = 0.5 * (form(found) - (r.flatten(1) * u.T).sum(1))
     assert float(off.abs().max()) < (4 * NATS if few else 1e-6)
-    apart = way.shift(r, r, LEVEL).flatten(1) - (C @ A.T @ u).T
+    apart = way.shift(r, LEVEL).flatten(1) - (C @ A.T @ u).T
     posterior = C - C @ A.T @ torch.linalg.solve(S, A @ C)
     square = (apart * torch.linalg.lstsq(posterior, apart.T).solution.T).sum(1)
     assert float(square.abs().max()) < (4 * NATS if few else 1e-6)
@@ -56,14 +56,11 @@ def test_likelihoods_and_means_are_as_exact_as_weights_want_them(task, kind, mon
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_data_space_stops_by_nats(task, monkeypatch):
+def test_data_space_stops_by_nats(task):
     """At a share of the residual it would stop too early where the data tell much, too late where they tell little."""
     m, prior = problem(task, 0.05)[0], priors()["stationary"]
-    check(data(m, prior), m, prior, True)
-    monkeypatch.setattr("recon.weighing.NATS", 1e-12)
-    monkeypatch.setattr("recon.weighing.ROUNDING", 1e-12)
-    monkeypatch.setattr("recon.weighing.ITERATIONS", 500)
-    check(data(m, prior), m, prior, False)
+    check(data_space(m, prior)(50, goal), m, prior, True)
+    check(data_space(m, prior)(500, lambda sigma: 1e-13), m, prior, False)
 
 
 def test_what_is_seen_in_noise_as_well_has_the_covariance_of_bayes():
@@ -83,5 +80,5 @@ def test_stationary_problems_are_solved_without_iterations(monkeypatch):
     monkeypatch.setattr("recon.weighing.ITERATIONS", 1)
     m, prior = problem("blur", 0.1)[0], priors()["stationary"]
     r = residual(m, prior)
-    exact = image_space(m, prior, 1e-12)(1000).solve(r, LEVEL)
+    exact = image_space(m, prior)(1000, lambda sigma: 1e-24).solve(r, LEVEL)
     torch.testing.assert_close(form(space_of(m, prior)(m, prior).solve(r, LEVEL)), form(exact), rtol=1e-9, atol=0)

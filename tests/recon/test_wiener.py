@@ -9,7 +9,7 @@ from torch import Tensor
 import operators
 import recon
 from recon.stationary import symbol, transform
-from recon.wiener import FAR, data_space, image_space, objective, solver
+from recon.wiener import Goal, data_space, goal_of, image_space, solver
 
 SHAPE = (8, 6)
 TASKS = {
@@ -49,14 +49,13 @@ def test_both_ways_solve_what_the_matrices_say(task, kind, way):
     A = m.operator(units).flatten(1).T
     C = prior.error_filter(units, level, 1.0).flatten(1).T
     u = torch.linalg.solve(A @ C @ A.T + 0.01 * torch.eye(len(A), dtype=A.dtype), r.flatten(1).T)
-    chosen = way(m, prior, 1e-12)(1000)
+    chosen = way(m, prior)(1000, left(1e-24))
     found = chosen.solve(r, level)
-    torch.testing.assert_close(chosen.shift(r, r, level), found.shift, rtol=0, atol=1e-12)
+    torch.testing.assert_close(chosen.shift(r, level), found.shift, rtol=0, atol=1e-12)
     torch.testing.assert_close(found.v.flatten(1), (A.T @ u).T, rtol=0, atol=1e-8)
     torch.testing.assert_close(found.shift.flatten(1), (C @ A.T @ u).T, rtol=0, atol=1e-9)
     seen = m.operator.measured if m.operator.measured is not None else torch.ones(m.operator.out_shape)
     kept = seen.broadcast_to(r.shape[1:]).flatten().bool()
-    torch.testing.assert_close(found.left.flatten(1)[:, kept], 0.01 * u.T[:, kept], rtol=0, atol=1e-9)
     torch.testing.assert_close(found.misfit, 0.01 * u.square()[kept].sum(0), rtol=1e-6, atol=0)
 
 
@@ -74,58 +73,87 @@ def test_the_way_that_is_nearer_after_a_few_iterations_is_taken(task, parameters
     A = operators.OPERATORS[task](shape=(64, 64), **parameters)
     size = float(A(prior.sample(torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)))).std())
     m = recon.Measurement(A, torch.zeros(2, 1, *A.out_shape), operators.Gaussian(0.02 * size))
-    assert solver(m, prior, 4, 0.1).name == way
+    assert solver(m, prior, 0.3).name == way
 
 
 @pytest.mark.parametrize("level", [0.05, 5.0])
 def test_one_iteration_solves_what_is_stationary(level):
     m, r = problem("blur", 0.01)
-    once, whole = (image_space(m, priors()["stationary"], 1e-12)(n).shift(r, r, level) for n in (1, 500))
+    once, whole = (image_space(m, priors()["stationary"])(n, left(1e-24)).shift(r, level) for n in (1, 500))
     torch.testing.assert_close(once, whole, rtol=0, atol=1e-9 * float(whole.abs().max()))
 
 
+def far_reaching(size: int) -> recon.GaussianPrior:
+    """Of size x size pixels, a power spectrum of three decades."""
+    rows = torch.fft.fftfreq(size, dtype=torch.float64)
+    return recon.GaussianPrior(
+        torch.zeros(1, size, size).double(), 1e-3 / (1e-4 + rows[:, None] ** 2 + rows**2) ** 1.5
+    )
+
+
+def seen_through(A: operators.LinearOperator, prior: recon.GaussianPrior, noise: float) -> recon.Measurement:
+    """Data of two draws, with noise relative to the largest."""
+    normal = torch.randn(2, *prior.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    clean = A(prior.sample(normal))
+    sigma = noise * float(clean.abs().max())
+    rest = torch.randn(clean.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return recon.Measurement(A, clean + sigma * rest, operators.Gaussian(sigma))
+
+
+def error(m: recon.Measurement, prior: recon.GaussianPrior, shift: Tensor, level: float) -> Tensor:
+    """Root mean square of a shift's error in standard deviations of the posterior, of each row."""
+    apart = shift - image_space(m, prior)(120, left(1e-12)).shift(m.y, level)
+    energy = prior.error_filter(apart, level, -0.5).square().flatten(1).sum(1)
+    return ((energy + (m.operator(apart) / m.sigma).square().flatten(1).sum(1)) / apart[0].numel()).sqrt()
+
+
+def left(energy: float) -> Goal:
+    return lambda sigma: energy
+
+
 def test_eight_iterations_are_better_than_the_posterior_is_sharp():
-    """CT of 64 x 64 pixels at 1 % noise, an image of three decades: without the preconditioner the error is 5 stds."""
-    rows = torch.fft.fftfreq(64, dtype=torch.float64)
-    prior = recon.GaussianPrior(
-        torch.zeros(1, 64, 64).double(), 1e-3 / (1e-4 + rows[:, None] ** 2 + rows**2) ** 1.5
-    )
-    A = operators.OPERATORS["ct"](shape=(64, 64), angles=60)
-    draw = prior.sample(torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
-    clean = A(draw)
-    sigma = 0.01 * float(clean.abs().max())
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    m = recon.Measurement(A, clean + sigma * noise, operators.Gaussian(sigma))
-    few, many = (solver(m, prior, n, 1e-9).shift(m.y, m.y, 10.0) for n in (8, 400))
-    error = few - many
-    energy = prior.error_filter(error, 10.0, -0.5).square().sum() + (A(error) / sigma).square().sum()
-    assert float((energy / error.numel()).sqrt()) < 0.3
+    """CT of 64 x 64 pixels at 1 % noise: without the preconditioner the error is 5 standard deviations."""
+    prior = far_reaching(64)
+    m = seen_through(operators.OPERATORS["ct"](shape=(64, 64), angles=60), prior, 0.01)
+    assert float(error(m, prior, image_space(m, prior)(8, left(0.0)).shift(m.y, 10.0), 10.0).max()) < 0.3
 
 
-def test_more_iterations_are_taken_where_the_detector_does_not_cover_the_image():
-    """What four leave undone at high noise levels would be made up for by wild values outside of what is seen."""
-    rows = torch.fft.fftfreq(48, dtype=torch.float64)
-    prior = recon.GaussianPrior(
-        torch.zeros(1, 48, 48).double(), 1e-3 / (1e-4 + rows[:, None] ** 2 + rows**2) ** 1.5
-    )
-    draw = prior.sample(torch.randn(1, 1, 48, 48, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
-    left = {}
-    for detectors in (48, 70):
-        A = operators.OPERATORS["ct"](shape=(48, 48), angles=40, detectors=detectors)
-        sigma = 0.003 * float(A(draw).abs().max())
-        m = recon.Measurement(A, A(draw), operators.Gaussian(sigma))
-        level = max(FAR) * prior.data_std
-        least = objective(image_space(m, prior, 1e-6)(400), m, prior, level, 0.1)
-        plain, chosen = (objective(way, m, prior, level, 0.1) / least
-                         for way in (image_space(m, prior, 0.1)(4), solver(m, prior, 4, 0.1)))  # fmt: skip
-        left[detectors] = plain
-        assert chosen < 1.5, (detectors, plain, chosen)
-    assert left[48] > 2, left
+SCANS = {
+    "ct": {"angles": 40},
+    "narrow": {"angles": 40, "detectors": 20},
+    "wide": {"angles": 40, "detectors": 45},
+    "few": {"angles": 7},
+}
+
+
+@pytest.mark.parametrize("tolerance", [0.03, 0.3])
+@pytest.mark.parametrize("scan", SCANS)
+def test_iterations_end_at_the_tolerance(scan, tolerance, monkeypatch):
+    """Not far above it or below; at high levels at what counts there, also where what four leave undone would be
+    made up for by wild values outside of what the detector sees.
+    """
+    prior = far_reaching(32)
+    m = seen_through(operators.OPERATORS["ct"](shape=(32, 32), **SCANS[scan]), prior, 0.005)
+    way = solver(m, prior, tolerance)
+    for level in (0.1, 1.0, 10.0):
+        level *= prior.data_std
+        allowed = (goal_of(m, prior, tolerance)(level) / 32**2) ** 0.5
+        found = error(m, prior, way.shift(m.y, level), level)
+        assert 0.02 * allowed < float(found.max()) < 1.25 * allowed, (level, found / allowed)
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.7])
+def test_masks_are_solved_to_the_tolerance_too(keep):
+    prior = far_reaching(32)
+    m = seen_through(operators.OPERATORS["inpaint"](shape=(32, 32), keep=keep, seed=1), prior, 0.02)
+    for level in (0.1, 1.0):
+        found = error(m, prior, solver(m, prior, 0.3).shift(m.y, level * prior.data_std), level * prior.data_std)
+        assert float(found.max()) < 0.3, (level, found)
 
 
 def test_data_without_noise_are_met():
     m, r = problem("downsample", 0.0)
-    found = solver(m, priors()["stationary"], 500, 1e-9).solve(r, 1.0)
+    found = solver(m, priors()["stationary"], 1e-9).solve(r, 1.0)
     torch.testing.assert_close(m.operator(found.shift), r, rtol=0, atol=1e-6)
     assert bool(found.misfit.isfinite().all())
 
@@ -134,9 +162,9 @@ def test_rows_are_solved_by_themselves_and_zeros_give_zeros():
     m, r = problem("ct", 0.1)
     r = r * torch.tensor([1.0, 0.0, 1e3]).double().reshape(3, 1, 1, 1)
     prior = priors()["stationary"]
-    together = solver(m, prior, 4, 1e-2).shift(r, r, 1.0)
+    together = solver(m, prior, 1e-2).shift(r, 1.0)
     for k in range(3):
-        alone = solver(m.rows([k]), prior, 4, 1e-2).shift(r[k : k + 1], r[k : k + 1], 1.0)
+        alone = solver(m.rows([k]), prior, 1e-2).shift(r[k : k + 1], 1.0)
         torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-9, atol=0)
     assert not together[1].any()
 
