@@ -11,6 +11,7 @@ numbers of it, and the calls around it are kept few for the same reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -27,18 +28,27 @@ Held = dict[str, Tensor]
 class CartesianKspace(LinearOperator):
     """What `product` says, faster; its solves and its decomposition are those of the product.
 
-    Subclasses know the mask and write `_sample`, `_images` and `_filtered`, for complex images of one coil.
+    Subclasses write `_sample` and `_images`, for complex images of one coil.
 
     Args:
         product: From (2, H, W), or (H, W) for real images, to (2, H, W) or (C, 2, H, W).
         maps: (C, H, W) complex, what images are multiplied with, or None.
+        mask: Boolean, broadcastable to (H, W), in the order of the plain transforms of what the maps give.
         constants: What the subclass needs, by name.
     """
 
-    def __init__(self, product: LinearOperator, maps: np.ndarray | None, constants: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, product: LinearOperator, maps: np.ndarray | None, mask: np.ndarray, constants: dict[str, np.ndarray]
+    ) -> None:
         super().__init__(product.in_shape, product.out_shape)
         self.product, self.coils = product, 1 if maps is None else len(maps)
-        self.constants = constants if maps is None else {**constants, "maps": maps, "conjugates": maps.conj()}
+        varies = [not (mask == mask.take([0], axis)).all() for axis in (0, 1)]
+        self.axes = [axis - 2 for axis in (0, 1) if varies[axis]] or [-1]
+        share = mask[tuple(slice(None if some else 1) for some in varies)]
+        share = share / math.prod(self.in_shape[axis] for axis in self.axes)
+        self.constants = {**constants, "share": np.stack([share, share], axis=-1)}
+        if maps is not None:
+            self.constants |= {"maps": maps, "conjugates": maps.conj()}
         self._held: dict[tuple, Held] = {}
         size = self.in_shape[-2] * self.in_shape[-1]
         self.together = max(1, TOGETHER // (self.coils * size))  # images
@@ -52,10 +62,6 @@ class CartesianKspace(LinearOperator):
     def _images(self, y: Tensor, held: Held) -> Tensor:
         """F^H M y, (N, H, W) complex, for y (N, 2, H, W)."""
         raise NotImplementedError(f"{type(self).__name__} must define _images")
-
-    def _filtered(self, z: Tensor, held: Held) -> Tensor:
-        """F^H M F z, (N, H, W) complex, for z (N, H, W)."""
-        raise NotImplementedError(f"{type(self).__name__} must define _filtered")
 
     def _forward(self, x: Tensor) -> Tensor:
         flat = matched(x.reshape(-1, *self.in_shape), self._there, self._back)
@@ -86,13 +92,23 @@ class CartesianKspace(LinearOperator):
         held = self._constants(x)
         return self._combined((self._filtered(seen, held) for seen in self._seen(x, held)), x, held)
 
+    def _filtered(self, z: Tensor, held: Held) -> Tensor:
+        """F^H M F z, (N, H, W) complex, for z (N, H, W); without the axis along which all is sampled, or nothing."""
+        spectrum = torch.fft.fftn(z, dim=self.axes)
+        torch.view_as_real(spectrum).mul_(held["share"])
+        return torch.fft.ifftn(spectrum, dim=self.axes, norm="forward")
+
     def _seen(self, x: Tensor, held: Held) -> Iterator[Tensor]:
         """What coils see of images, (N, H, W), a few of them at a time."""
-        maps = held.get("maps")
         for images in _parts(x, self._images_together(x)):
             z = images if len(self.in_shape) == 2 else torch.complex(*images.unbind(1))
             for some in self.groups:
-                yield z if maps is None else (maps[some] * z.unsqueeze(1)).flatten(0, 1)
+                if "maps" not in held:
+                    yield z
+                elif self.coils == 1:
+                    yield z.mul_(held["maps"]) if z.is_complex() else z * held["maps"]
+                else:
+                    yield (held["maps"][some] * z.unsqueeze(1)).flatten(0, 1)
 
     def _data(self, y: Tensor) -> Sequence[Tensor]:
         """The data of the same, (N, 2, H, W) each."""
@@ -105,19 +121,17 @@ class CartesianKspace(LinearOperator):
 
     def _combined(self, parts: Iterator[Tensor], like: Tensor, held: Held) -> Tensor:
         """The images that are the sums of conj(S) z over the coils, from the z of a few coils at a time."""
-        x, conjugates = like.new_empty(len(like), *self.in_shape), held.get("conjugates")
+        x = like.new_empty(len(like), *self.in_shape)
         for images in _parts(x, self._images_together(x)):
             total = None
             for some in self.groups:
                 z = next(parts)
-                if conjugates is not None:
-                    z = z.unflatten(0, (len(images), -1)).mul_(conjugates[some])
-                    z = z.sum(1) if z.shape[1] > 1 else z[:, 0]
+                if "maps" in held and self.coils == 1:
+                    z.mul_(held["conjugates"])
+                elif "maps" in held:
+                    z = z.unflatten(0, (len(images), -1)).mul_(held["conjugates"][some]).sum(1)
                 total = z if total is None else total.add_(z)
-            if len(self.in_shape) == 2:
-                images.copy_(total.real)
-            else:
-                put(images, total)
+            put(images, total)
         return x
 
     def _constants(self, like: Tensor) -> Held:
@@ -156,14 +170,15 @@ def ramp(indices: np.ndarray, n: int) -> np.ndarray:
     return np.exp(2j * np.pi * (indices * (n // 2) % n) / n)
 
 
-def put(channels: Tensor, z: Tensor) -> None:
-    """Writes complex numbers (N, H, W) as two channels (N, 2, H, W); numpy does it in half of torch's time."""
-    if channels.device.type == "cpu":
-        places, values = channels.numpy(), z.numpy()
-        np.copyto(places[:, 0], values.real)
-        np.copyto(places[:, 1], values.imag)
+def put(x: Tensor, z: Tensor) -> None:
+    """Writes complex numbers (N, H, W) as two channels (N, 2, H, W), or their real part as (N, H, W)."""
+    if x.device.type == "cpu":  # numpy does it in half of torch's time
+        places, values = x.numpy(), z.numpy()
+        parts = ((places, values.real),) if x.ndim == 3 else ((places[:, 0], values.real), (places[:, 1], values.imag))
+        for place, part in parts:
+            np.copyto(place, part)
     else:
-        channels.copy_(torch.view_as_real(z).movedim(-1, 1))
+        x.copy_(z.real if x.ndim == 3 else torch.view_as_real(z).movedim(-1, 1))
 
 
 def _parts(batch: Tensor, sizes: list[int]) -> Sequence[Tensor]:

@@ -1,7 +1,4 @@
-"""Cartesian k-space sampled in whole columns, as most scanners do: the others need no transform along the height.
-
-In A^H A no column needs one, as what is sampled along the height goes there and back.
-"""
+"""Cartesian k-space sampled in few, whole columns, as most scanners do: only they are transformed along the height."""
 
 from __future__ import annotations
 
@@ -30,10 +27,10 @@ class LineKspace(CartesianKspace):
         plain = (columns - width // 2) % width  # of the transform with its origin at 0
         turn = ramp(rows, height)[:, None]
         gains = np.outer(ramp(rows - height // 2, height), ramp(plain, width)) / math.sqrt(height * width)
-        share = np.isin(np.arange(width), plain) / width
-        constants = {"columns": columns, "plain": plain, "share": np.stack([share, share], axis=-1),
-                     "turn": turn, "turn_back": turn.conj(), "gains": gains, "gains_back": gains.conj()}  # fmt: skip
-        super().__init__(product, maps, constants)
+        constants = {"columns": columns, "plain": plain, "turn": turn, "turn_back": turn.conj(),
+                     "gains": np.asfortranarray(gains),  # as transforms along the height lie in memory
+                     "gains_back": gains.conj()}  # fmt: skip
+        super().__init__(product, maps, np.isin(np.arange(width), plain)[None], constants)
 
     def _sample(self, z: Tensor, y: Tensor, held: Held) -> None:
         plain = held["plain"].expand(*z.shape[:-1], -1)
@@ -46,8 +43,3 @@ class LineKspace(CartesianKspace):
         part = torch.fft.ifft(part.mul_(held["gains_back"]), dim=-2, norm="forward").mul_(held["turn_back"])
         spectrum = part.new_zeros(len(y), *y.shape[-2:])
         return torch.fft.ifft(spectrum.scatter_(-1, held["plain"].expand(part.shape), part), norm="forward")
-
-    def _filtered(self, z: Tensor, held: Held) -> Tensor:
-        spectrum = torch.fft.fft(z)
-        torch.view_as_real(spectrum).mul_(held["share"])
-        return torch.fft.ifft(spectrum, norm="forward")

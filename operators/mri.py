@@ -93,8 +93,8 @@ def _sampled(transform: LinearOperator, mask: np.ndarray, maps: np.ndarray | Non
     """M times the transform, in one pass."""
     kept = torch.from_numpy(mask.copy())
     product = Inpaint(kept.expand(transform.out_shape)) @ transform
-    lines = bool((mask == mask[0]).all())
-    operator = LineKspace(product, mask[0], maps) if lines else PointKspace(product, mask, maps)
+    few_lines = (mask == mask[0]).all() and 2 * mask[0].sum() < mask.shape[1]
+    operator = LineKspace(product, mask[0], maps) if few_lines else PointKspace(product, mask, maps)
     if maps is None and len(transform.in_shape) == 2:
         return RealCartesian(operator, kept)
     return operator

@@ -24,17 +24,11 @@ class PointKspace(CartesianKspace):
     def __init__(self, product: LinearOperator, mask: np.ndarray, maps: np.ndarray | None) -> None:
         turn = np.multiply.outer(*(ramp(np.arange(n), n) for n in mask.shape))
         gains = np.multiply.outer(*(ramp(np.arange(n) - n // 2, n) for n in mask.shape)) * mask / math.sqrt(mask.size)
-        constants = {"gains": gains, "gains_back": gains.conj(),
-                     "share": np.stack([mask, mask], axis=-1) / mask.size}  # fmt: skip
-        super().__init__(product, turn[None] if maps is None else turn * maps, constants)
+        constants = {"gains": gains, "gains_back": gains.conj()}
+        super().__init__(product, turn[None] if maps is None else turn * maps, mask, constants)
 
     def _sample(self, z: Tensor, y: Tensor, held: Held) -> None:
         put(y, torch.fft.fft2(z).mul_(held["gains"]))
 
     def _images(self, y: Tensor, held: Held) -> Tensor:
         return torch.fft.ifft2(torch.complex(*y.unbind(1)).mul_(held["gains_back"]), norm="forward")
-
-    def _filtered(self, z: Tensor, held: Held) -> Tensor:
-        spectrum = torch.fft.fft2(z)
-        torch.view_as_real(spectrum).mul_(held["share"])
-        return torch.fft.ifft2(spectrum, norm="forward")
