@@ -4,7 +4,8 @@ python -m tests.benchmarks.operators [--cases 256x180x8,512x180x8,256x180x1] [--
 
 The candidates take turns within each repeat, so that a load on the machine meets them all; ratios are medians of those
 within a repeat. How exact they are: `tests.benchmarks.tomography`. `--fft 256x1,256x8` is another table, SIZExBATCH of
-operators that transform: their time over that of the bare `torch.fft` calls on as many numbers.
+operators that transform: their time over that of the bare `torch.fft` calls on as many numbers, whole transforms there
+and back, of complex numbers for k-space, which has as many where the image is real.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def speed(
 
 
 def transforms(size: int, batch: int) -> dict[str, tuple[LinearOperator, Pair]]:
-    """Operators, and the bare calls that their forward and adjoint cannot do without."""
+    """Operators, and the bare calls that their forward and adjoint stand for."""
     shape, coils = (size, size), 8
     maps = np.random.default_rng(0).standard_normal((2, coils, *shape))
     maps = maps[0] + 1j * maps[1]
@@ -103,27 +104,29 @@ def transforms(size: int, batch: int) -> dict[str, tuple[LinearOperator, Pair]]:
         return (lambda: torch.fft.irfft2(torch.fft.rfft2(x, s=padded), s=padded),) * 2
 
     round_blur, dark_blur = (operators.blur(shape, std=2.0, boundary=name) for name in ("circular", "zero"))
-    return {
-        "blur, circular": (round_blur, filtered(shape)),
-        "blur, zero": (dark_blur, filtered(dark_blur.padded)),
-        "mri, complex": (operators.mri(shape), waves(batch)),
-        "mri, real": (operators.mri(shape, image="real"), waves(batch)),
-        f"mri, {coils} coils, complex": (operators.mri(shape, coils=maps), waves(batch * coils)),
-        f"mri, {coils} coils, real": (operators.mri(shape, coils=maps, image="real"), waves(batch * coils)),
-    }
+    pairs = {"blur, circular": (round_blur, filtered(shape)), "blur, zero": (dark_blur, filtered(dark_blur.padded))}
+    for kind, named in (("random", "lines"), ("poisson", "points")):
+        for numbers in ("complex", "real"):
+            single, several = (operators.mri(shape, kind=kind, image=numbers, coils=some) for some in (None, maps))
+            pairs[f"mri, {named}, {numbers}"] = single, waves(batch)
+            pairs[f"mri, {named}, {numbers}, {coils} coils"] = several, waves(batch * coils)
+    return pairs
 
 
 @torch.no_grad()
 def over_bare(size: int, batch: int, repeats: int, clock: Callable[[], float]) -> list[str]:
     """Rows of the median ms of operators that transform, and of their ratio to the bare calls; without gradients, as
-    samplers call them.
+    samplers call them. A^H A is beside both bare calls.
     """
+    torch.ones(7 * 2**20)  # let go at once: the C library keeps its pages from now on, as after any network
     rows = []
-    for name, (A, bare) in transforms(size, batch).items():
+    for name, (A, (there, back)) in transforms(size, batch).items():
         x = torch.randn(batch, *([1] if len(A.in_shape) == 2 else []), *A.in_shape)
         y, cells = A(x), []
-        for call, alone in zip((lambda A=A, x=x: A(x), lambda A=A, y=y: A.adjoint(y)), bare, strict=True):
-            both = [(ms(call, clock), ms(alone, clock)) for _ in range(repeats)]
+        calls = (lambda A=A, x=x: A(x), there), (lambda A=A, y=y: A.adjoint(y), back), (
+            lambda A=A, x=x: A.normal(x), lambda there=there, back=back: (there(), back()))
+        for call, alone in calls:
+            both = [(ms(call, clock), ms(alone, clock)) for _ in range(repeats + 1)][1:]
             cells += [f"{statistics.median(some):.2f}" for some in ([a for a, _ in both], [a / b for a, b in both])]
         rows.append(f"| {size}x{batch} | {name} | {' | '.join(cells)} |")
     return rows
@@ -153,7 +156,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     if chosen.fft:
         print(f"{chosen.clock} ms, {torch.get_num_threads()} thread(s), float32, median of {chosen.repeats}\n")
-        print("| case | operator | forward | over bare | adjoint | over bare |\n|" + 6 * " --- |")
+        print("| case | operator | A x | over bare | A^H y | over bare | A^H A x | over bare |\n|" + 8 * " --- |")
         for size, batch in (map(int, case.split("x")) for case in chosen.fft.split(",")):
             print("\n".join(over_bare(size, batch, chosen.repeats, CLOCKS[chosen.clock])), flush=True)
         return
