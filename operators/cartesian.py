@@ -5,8 +5,8 @@ The centred transform is the plain one between two phases: with c = N // 2 on ea
     y[j] = N^(-1/2) exp(2 pi i (j - c) c / N) sum over n of [exp(2 pi i n c / N) x[n]] exp(-2 pi i j n / N),
 
 of which the first goes together with the scale and the mask, where k-space is sampled. A few coils are taken at a time,
-as many as the caches hold, or a few images, where all coils of one are less: to begin a transform takes as long as 2000
-numbers of it, and the calls around it are kept few for the same reason.
+as many as the caches hold, or a few images, where all coils of one are less: to begin a transform takes as long as some
+thousand numbers of it, and the calls around it are kept few for the same reason.
 """
 
 from __future__ import annotations
