@@ -107,7 +107,7 @@ def data_cg(measurement: Measurement, iterations: int, weight: float) -> Consist
     return pull
 
 
-def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, tolerance: float = 0.005) -> Consistency:
+def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, tolerance: float = 0.05) -> Consistency:
     """An exact draw from N(v, C) times the likelihood, C the prior's own error covariance at level sigma.
 
     v' + C A^H (A C A^H + sigma_y^2)^-1 (y + sigma_y n' - A v') with v' = v + C^(1/2) n. Where p(x0 | x) is N(v, C),

@@ -255,7 +255,7 @@ def spectral_draw(
     steps: int,
     noise: Noise,
     *,
-    tolerance: Positive = 0.005,
+    tolerance: Positive = 0.05,
 ) -> Method:
     """Ancestral steps from draws of p(x0 | x, y) under the error spectrum: exact for stationary Gaussian images,
     no backpropagation.
