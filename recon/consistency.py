@@ -13,7 +13,7 @@ from recon.krylov import squared, truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior
-from recon.wiener import Way, solver
+from recon.wiener import Way, goal_of, solver
 
 
 def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0) -> Consistency:
@@ -116,7 +116,7 @@ def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, toleranc
 
     Reference: the identity is Matheron's rule (Wilson et al., 2020, arXiv:2002.09309, equation 8).
     """
-    return drawn_by(measurement, prior, noise, solver(measurement, prior, tolerance))
+    return drawn_by(measurement, prior, noise, solver(measurement, prior, goal_of(measurement, prior, tolerance)))
 
 
 def drawn_by(measurement: Measurement, prior: Prior, noise: Noise, way: Way) -> Consistency:

@@ -3,7 +3,7 @@
 A likelihood is the energy -log p(y | x); others say what images should be like: small, smooth, sparse. Guidances are
 summed by `total`, so an energy goes with any guidance by data:
 
-    guide = total(guidance.spectral(measurement, prior, 8, 1e-2), energy(total_variation, 2.0))
+    guide = total(guidance.spectral(measurement, prior, 0.1), energy(total_variation, 2.0))
     method = Method(guided(prior.denoise, guide), default_levels(prior, 50), ancestral())
 """
 

@@ -16,7 +16,7 @@ from recon.condition import Guidance, Vjp
 from recon.krylov import dot, truncated_cg
 from recon.likelihood import Measurement
 from recon.prior import Prior
-from recon.wiener import solver
+from recon.wiener import Way, goal_of, solver
 
 Weighed = Callable[[Tensor, Vjp, float], tuple[Tensor, Tensor]]  # log g (B,), and the shift
 
@@ -37,11 +37,11 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
 
 def spectral(measurement: Measurement, prior: Prior, tolerance: float) -> Guidance:
     """The shift of `weighed` alone."""
-    both = weighed(measurement, prior, tolerance)
+    both = weighed(measurement, solver(measurement, prior, goal_of(measurement, prior, tolerance)))
     return lambda x0, vjp, sigma: both(x0, vjp, sigma)[1]
 
 
-def weighed(measurement: Measurement, prior: Prior, tolerance: float) -> Weighed:
+def weighed(measurement: Measurement, way: Way) -> Weighed:
     """log N(y; A x0, S) up to a number that depends on sigma alone, and the shift of `moment` by one backpropagation,
     with the prior's measured error covariance C as preconditioner.
 
@@ -53,9 +53,9 @@ def weighed(measurement: Measurement, prior: Prior, tolerance: float) -> Weighed
 
     So data that the denoiser is blind to, where J is about zero, still move the estimate, and steps that would
     overshoot are shortened. Where C = sigma^2 J, for stationary Gaussian images, a is 1 and d is 0: exact. What the
-    data say comes from `recon.wiener`.
+    data say comes from a way of `recon.wiener`; weights want it more exactly than shifts do, see `recon.weighing`.
     """
-    operator, way = measurement.operator, solver(measurement, prior, tolerance)
+    operator = measurement.operator
 
     def both(x0: Tensor, vjp: Vjp, sigma: float) -> tuple[Tensor, Tensor]:
         residual = measurement.residual(x0)

@@ -22,7 +22,7 @@ from recon.stochastic import memory
 from recon.weighing import Narrowed, form, space_of
 from recon.wiener import Way
 
-TOLERANCE = 0.1  # of the solves, as in the default
+NATS = 0.1  # that the weights of the default's proposals may be off at a level
 
 
 class Guided:
@@ -61,7 +61,7 @@ class Guided:
 
 def spectral(measurement: Measurement, prior: Prior, levels: Sequence[float]) -> Kernel:
     """The default with weights, for linear operators; one backpropagation a call."""
-    return Guided(guidance.weighed(measurement, prior, TOLERANCE), levels)
+    return Guided(guidance.weighed(measurement, space_of(measurement, prior, NATS)(measurement, prior)), levels)
 
 
 def twisted(measurement: Measurement, prior: Prior, levels: Sequence[float]) -> Kernel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from operators import cg
 
 Linear = Callable[[Tensor], Tensor]
+SHARE = 0.01  # of the square of all there is to find, that may be left
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -21,6 +23,19 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 def squared(a: Tensor) -> Tensor:
     """<a, a> of each row, (B,)."""
     return dot(a, a)
+
+
+class Goal(NamedTuple):
+    """The square of an error that may be left, summed over the values, in standard deviations of the posterior: a share
+    of the square of all there is to find, but at least and at most so much.
+    """
+
+    least: float
+    most: float
+
+    def of(self, whole: Tensor) -> Tensor:
+        """For the square of all there is to find, (B,)."""
+        return (SHARE * whole).clamp(self.least, self.most)
 
 
 def truncated_cg(
@@ -47,7 +62,7 @@ def weighted_cg(
     energy: Callable[[Tensor], Tensor],
     b: Tensor,
     iterations: int,
-    goal: float,
+    goal: Goal,
 ) -> tuple[Tensor, Tensor]:
     """v and C v of v + G C v = b, which is symmetric in the inner product <a, C b>.
 
@@ -62,8 +77,7 @@ def weighted_cg(
         energy: <a, G a> of each row, (B,): all that the last iteration needs of G a.
         b: (B, ...).
         iterations: at most so many.
-        goal: the square of the error that may be left of a row, summed over the values, in standard deviations of the
-            posterior of which C v is the mean.
+        goal: how much may be left of a row.
 
     Products and sums are kept apart: fused ones round by how rows lie in memory, and the iterations amplify that.
 
@@ -78,9 +92,9 @@ def weighted_cg(
     along = precondition(residual)
     along_spread = spread(along)
     size = dot(residual, along_spread)
-    active, length = size > 0, torch.ones_like(size)
+    active, length, enough = size > 0, torch.ones_like(size), goal.of(size)
     for count in range(1, iterations + 1):
-        ending = active & (0.5 * (count + 1) * length * size <= goal) if count < iterations else active
+        ending = active & (0.5 * (count + 1) * length * size <= enough) if count < iterations else active
         following = active & ~ending
         curvature = torch.zeros_like(size)
         if bool(ending.any()):  # as half a product tells, whatever the other rows do

@@ -36,6 +36,7 @@ from recon.schedule import karras, time_travel
 from recon.singular import ddnm_plus, ddrm
 from recon.steps import StepName, ancestral, ddim, jump, renoise, solver
 from recon.variational import AdamDescent
+from recon.weighing import space_of
 
 Preset = Callable[..., Method]
 
@@ -228,6 +229,7 @@ def spectral(
 
     From a hundred calls on, each sample is drawn by four weighted particles, which choose between modes as more levels
     cannot: for linear operators with Gaussian noise, and its own step. Network calls are levels times particles.
+    `tolerance` is what solves leave, in standard deviations of the posterior; with particles, in nats of a weight.
     Data that are the image itself in white noise are merged with the state: exact, and without backpropagation.
     """
     operator = measurement.operator
@@ -243,7 +245,8 @@ def spectral(
         )
     if count > 1:
         levels = default_levels(prior, max(1, steps // count))
-        kernel = Guided(guidance.weighed(measurement, prior, tolerance), levels)
+        way = space_of(measurement, prior, tolerance)(measurement, prior)
+        kernel = Guided(guidance.weighed(measurement, way), levels)
         return Method(prior.denoise, levels, ParticleFilter(kernel, prior, count))
     guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, tolerance))
     return solve(guided(prior.denoise, guide), prior, steps, step)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from operators import Compose, Diagonal
 from recon.jacobian import Weighted
-from recon.krylov import dot
+from recon.krylov import Goal, dot
 from recon.likelihood import Measurement
 from recon.prior import Prior
 from recon.stationary import symbol
@@ -54,8 +54,13 @@ def form(found: Solved) -> Tensor:
     return (found.misfit + dot(found.v, found.shift)).double()
 
 
-def space_of(measurement: Measurement, prior: Prior) -> Space:
-    """By which iterations `NATS` are reached soonest, as far as one residual at one level tells; see `recon.wiener`."""
+def space_of(measurement: Measurement, prior: Prior, nats: float = NATS) -> Space:
+    """By which iterations log-likelihoods are within `nats` soonest, as far as one residual at one level tells; see
+    `recon.wiener`.
+    """
+
+    def goal(sigma: float) -> Goal:
+        return Goal(2 * nats, 2 * nats)
 
     def image(m: Measurement, p: ErrorCovariance) -> Way:
         return image_space(m, p)(ITERATIONS, goal)
@@ -70,14 +75,9 @@ def space_of(measurement: Measurement, prior: Prior) -> Space:
     if isinstance(operator, Weighted):
         return weighted
     if measurement.y[0].numel() <= ITERATIONS:  # which end there
-        return lambda m, p: data_space(m, p)(ITERATIONS, lambda sigma: 0.0)
+        return lambda m, p: data_space(m, p)(ITERATIONS, lambda sigma: Goal(0.0, 0.0))
     if symbol(operator.normal, like)[1] and symbol(lambda x: prior.error_filter(x, prior.data_std, 1.0), like)[1]:
         return image  # without iterations
     whitened = isinstance(operator, Compose) and isinstance(operator.outer, Diagonal)
     spaces = (image, data, weighted) if whitened else (image, data)
     return min(spaces, key=lambda s: objective(s(measurement, prior), measurement, prior, prior.data_std))
-
-
-def goal(sigma: float) -> float:
-    """The square of an error that is worth `NATS`, at any level."""
-    return 2 * NATS

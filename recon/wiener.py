@@ -6,11 +6,11 @@ their log-likelihood is v = A^H u, and the mean moves by C v. Two ways lead ther
 * data space, S u = r: quick where data are few and spread out (random masks, down-sampling), so that S is even;
 * image space, v + G C v = A^H N^-1 r with G = A^H N^-1 A, symmetric in the inner product <a, C b> and preconditioned by
   (1 + K C)^-1, K being the stationary operator nearest to G: for stationary A^H A and C (blur, Cartesian MRI of one
-  coil) that is the solution; for CT and holes eight iterations do what takes tens otherwise. Data of differing noise
-  make a gain that changes from place to place, and the preconditioner follows it (`recon.local_gain`).
+  coil) that is the solution, and CT and holes take few iterations. Data of differing noise make a gain that changes
+  from place to place, and the preconditioner follows it (`recon.local_gain`).
 
-All end at the least of <v, C v> + |r - A C v|^2 / N. Which is nearer to it after as many iterations as there are to be
-is tried on one residual drawn from the model; rows of different weights are solved in image space.
+All end at the least of <v, C v> + |r - A C v|^2 / N. Which is near to it soonest is tried on one residual drawn from
+the model; rows of different weights are solved in image space.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from torch import Tensor
 
 from operators import Compose, Diagonal
 from recon.jacobian import Weighted
-from recon.krylov import dot, squared, truncated_cg, weighted_cg
+from recon.krylov import Goal, dot, squared, truncated_cg, weighted_cg
 from recon.likelihood import Measurement
 from recon.local_gain import regularised_inverse
 from recon.stationary import from_waves, of_points, symbol, waves
 
 FEW = 4  # iterations after which the ways are compared first
-MOST = 200  # iterations at most
+MOST, TRIED = 200, 64  # iterations at most, and that are compared at most
 LEAST = 10  # roundings of the residual at which iterations in data space end
 SHARE = 5e-3  # of a residual, that data count as noisy at least when ways are compared
 ROUNDING = 100  # roundings of the objective below which nothing is gained
@@ -65,11 +65,11 @@ class Way(NamedTuple):
     closed: bool = False  # without iterations
 
 
-Goal = Callable[[float], float]  # level -> square of the error, see `recon.krylov.weighted_cg`
-Ways = Callable[[int, Goal], Way]  # by the most iterations and the goal; what they share is made once
+Goals = Callable[[float], Goal]  # by the level
+Ways = Callable[[int, Goals], Way]  # by the most iterations and the goal; what they share is made once
 
 
-def solver(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Way:
+def solver(measurement: Measurement, prior: ErrorCovariance, goal: Goals) -> Way:
     """What r says where C is the prior's error covariance at level sigma; each row by itself.
 
     Data whose weights differ from row to row are always solved in image space: no row may decide for another.
@@ -77,10 +77,10 @@ def solver(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -
     Args:
         measurement: linear, with noise of one level.
         prior: of the images.
-        tolerance: root mean square of the error in standard deviations of the posterior that is left at most, as far as
-            can be told; more is left at levels far above the images' own spread, see `goal_of`.
+        goal: what may be left, see `goal_of`: about, for the gains of iterations tell what is to come, but not where
+            they come to a rest for a while; and in data space up to ten times as much where the noise level is far
+            above the images' own spread.
     """
-    goal = goal_of(measurement, prior, tolerance)
     if isinstance(measurement.operator, Weighted):
         return weighted_space(measurement, prior)(MOST, goal)
     image = image_space(measurement, prior)
@@ -94,28 +94,28 @@ def solver(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -
     return chosen(count if chosen is ways[1] else MOST, goal)
 
 
-def soonest(ways: list[Ways], measurement: Measurement, prior: ErrorCovariance, goal: Goal) -> tuple[Ways, int]:
-    """The way that takes the fewest iterations to the goal where the level is the images' own spread, and how many, a
-    power of two: until its objective exceeds the least that any way finds in twice as many by no more than the goal.
+def soonest(ways: list[Ways], measurement: Measurement, prior: ErrorCovariance, goal: Goals) -> tuple[Ways, int]:
+    """The way whose objective is least, where the level is the images' own spread, after as many iterations as it
+    takes, a power of two, until the least of twice as many differs by no more than the goal; and how many these are.
     """
     rounding = ROUNDING * torch.finfo(measurement.y.dtype).eps
 
     def found(count: int) -> list[float]:
-        return [objective(way(count, lambda sigma: 0.0), measurement, prior, prior.data_std) for way in ways]
+        return [objective(way(count, lambda sigma: Goal(0.0, 0.0)), measurement, prior, prior.data_std) for way in ways]
 
     count, few, more = FEW, found(FEW), found(2 * FEW)
-    while count < MOST and min(few) - min(more) > max(goal(prior.data_std), rounding * min(more)):
+    while count < TRIED and abs(min(few) - min(more)) > max(goal(prior.data_std).least, rounding * min(more)):
         count, few, more = 2 * count, more, found(4 * count)
     return ways[few.index(min(few))], count
 
 
-def goal_of(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Goal:
+def goal_of(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Goals:
     """The square of an error of `tolerance` standard deviations of the posterior, summed over as many pixels as there
     are data at most, for data move no more. Above the images' own spread the state's noise exceeds it more and more,
-    and as much more is left.
+    and as much more is left, but no more than a share of what the data say.
     """
     elements = min(prod(measurement.image_shape[1:]), measurement.count)
-    return lambda sigma: elements * (tolerance * max(1.0, sigma / prior.data_std)) ** 2
+    return lambda sigma: Goal(elements * tolerance**2, elements * (tolerance * max(1.0, sigma / prior.data_std)) ** 2)
 
 
 def objective(way: Way, measurement: Measurement, prior: ErrorCovariance, level: float) -> float:
@@ -143,11 +143,12 @@ def data_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
     def spread(u: Tensor, sigma: float) -> Tensor:
         return prior.error_filter(operator.adjoint(u), sigma, 1.0)
 
-    def way(iterations: int, goal: Goal) -> Way:
+    def way(iterations: int, goal: Goals) -> Way:
         def enough(residual: Tensor, sigma: float) -> Tensor:
             """An array of the size of what may be left."""
-            least = LEAST * torch.finfo(residual.dtype).eps
-            power = (least**2 * squared(residual)).clamp(min=noise * goal(sigma)) / residual[0].numel()
+            size, rounding = squared(residual), LEAST * torch.finfo(residual.dtype).eps
+            enough = (noise * goal(sigma).of(size / noise)).maximum(rounding**2 * size) if noise else rounding**2 * size
+            power = enough / residual[0].numel()
             return power.sqrt().reshape(-1, *(1,) * (residual.ndim - 1)).expand_as(residual)
 
         def inner(residual: Tensor, sigma: float) -> Tensor:
@@ -188,7 +189,7 @@ def image_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
         return power, (10 * torch.finfo(like.dtype).eps * signal).clamp(min=measurement.sigma**2)
 
     def inner(
-        residual: Tensor, sigma: float, iterations: int, goal: Goal
+        residual: Tensor, sigma: float, iterations: int, goal: Goals
     ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
         """v and C v in coordinates of their own, and the way back from there."""
         power, noise = known(sigma)
@@ -215,7 +216,7 @@ def image_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
             lambda z: energy(from_waves(z, b)), waves(b), iterations, goal(sigma),
         ), lambda z: from_waves(z, b)  # fmt: skip
 
-    def way(iterations: int, goal: Goal) -> Way:
+    def way(iterations: int, goal: Goals) -> Way:
         def solve(residual: Tensor, sigma: float) -> Solved:
             v, shift, back = inner(residual, sigma, iterations, goal)
             v, shift = back(v), back(shift)
@@ -247,7 +248,7 @@ def weighted_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
         return image_space(measurement, prior)
     inverse = regularised_inverse(information, response, rows)
 
-    def inner(residual: Tensor, sigma: float, iterations: int, goal: Goal) -> tuple[Tensor, Tensor]:
+    def inner(residual: Tensor, sigma: float, iterations: int, goal: Goals) -> tuple[Tensor, Tensor]:
         def spread(x: Tensor) -> Tensor:
             return prior.error_filter(x, sigma, 1.0)
 
@@ -257,7 +258,7 @@ def weighted_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
             information, spread, preconditioner, lambda x: squared(operator(x)) / noise, b, iterations, goal(sigma)
         )
 
-    def way(iterations: int, goal: Goal) -> Way:
+    def way(iterations: int, goal: Goals) -> Way:
         def solve(residual: Tensor, sigma: float) -> Solved:
             v, shift = inner(residual, sigma, iterations, goal)
             return Solved(v, shift, squared(residual - operator(shift)) / noise)

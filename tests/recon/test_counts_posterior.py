@@ -11,10 +11,11 @@ from torch import Tensor
 
 import recon
 from operators import OPERATORS, Gaussian, Laplace, Poisson, Rician, TransmissionCT
+from recon.krylov import Goal
 from recon.likeliest import most_probable
 from recon.local_gain import gain, regularised_inverse
 from recon.stationary import back, symbol, transform
-from recon.wiener import Way, image_space, solver, weighted_space
+from recon.wiener import Way, goal_of, image_space, solver, weighted_space
 
 MODELS = {
     "laplace": Laplace(0.3), "poisson": Poisson(40.0, 2.0), "dark": TransmissionCT(1e4, 3.0),
@@ -107,8 +108,8 @@ def test_weights_of_two_decades_cost_half_the_error_that_they_cost_without_the_g
     clean = A(prior.sample(normal(1, 1, 64, 64, seed=1)))
     m = recon.Measurement(A, clean + sigma * normal(*chord.shape), Gaussian(sigma))
     white = m.whitened()
-    def whole(sigma: float) -> float:
-        return 0.0
+    def whole(sigma: float) -> Goal:
+        return Goal(0.0, 0.0)
 
     exact = image_space(white, prior)(200, whole).solve(white.y, 3.0).shift
 
@@ -118,7 +119,7 @@ def test_weights_of_two_decades_cost_half_the_error_that_they_cost_without_the_g
         return float((energy / e.numel()).sqrt())
 
     assert error(weighted_space(white, prior)(12, whole)) < 0.6 * error(image_space(white, prior)(12, whole))
-    chosen = solver(white, prior, 0.05)
+    chosen = solver(white, prior, goal_of(white, prior, 0.05))
     assert chosen.name == "weighted" and error(chosen) < 0.05 * 3.0 / prior.data_std
 
 

@@ -14,6 +14,7 @@ from operators import Dense, Gaussian
 from operators.linear import Operator
 from recon.guidance import weighed, white
 from recon.kernels import KERNELS as POPULATIONS
+from recon.krylov import Goal
 from recon.noise import CounterNoise
 from recon.particles import (
     Kernel,
@@ -29,6 +30,7 @@ from recon.particles import (
 from recon.population import Population
 from recon.presets import default_levels, white_variance
 from recon.stochastic import Ancestral2M
+from recon.wiener import solver
 
 
 def test_systematic_resampling_keeps_each_particle_as_often_as_it_weighs():
@@ -358,7 +360,7 @@ def test_the_default_weighs_by_the_likelihood_of_the_estimate():
     """log N(y; A x0, A C A^T + s^2) up to a number, on dense matrices."""
     problem = field_problem("blur", (4, 4))
     measurement, sigma = problem.measurement.rows([0] * 3), 0.7
-    guide = weighed(measurement, problem.prior, 1e-12)
+    guide = weighed(measurement, solver(measurement, problem.prior, lambda sigma: Goal(1e-24, 1e-24)))
     x0 = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     value, _ = guide(x0, lambda v: v, sigma)
     eye = torch.eye(16, dtype=torch.float64)
@@ -400,7 +402,7 @@ def test_one_particle_of_the_default_is_its_chain():
     m = recon.Measurement(Dense(MATRIX, (2,), (1,)), torch.full((3, 1), DATA, dtype=torch.float64), Gaussian(SIGMA))
     drawn = [torch.randn(3, 2, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in range(21)]
     ends = []
-    for method, options in (("spectral", {}), ("smc", {"kernel": "spectral", "particles": 1})):
+    for method, options in (("spectral", {"tolerance": 1e-12}), ("smc", {"kernel": "spectral", "particles": 1})):
         numbers = iter(drawn[1:])
 
         def noise(like: Tensor) -> Tensor:
