@@ -146,10 +146,11 @@ def data_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
     def way(iterations: int, goal: Goals) -> Way:
         def enough(residual: Tensor, sigma: float) -> Tensor:
             """An array of the size of what may be left."""
-            size, rounding = squared(residual), LEAST * torch.finfo(residual.dtype).eps
-            enough = (noise * goal(sigma).of(size / noise)).maximum(rounding**2 * size) if noise else rounding**2 * size
-            power = enough / residual[0].numel()
-            return power.sqrt().reshape(-1, *(1,) * (residual.ndim - 1)).expand_as(residual)
+            size = squared(residual)
+            power = (LEAST * torch.finfo(residual.dtype).eps) ** 2 * size
+            if noise > 0:
+                power = power.maximum(noise * goal(sigma).of(size / noise))
+            return (power / residual[0].numel()).sqrt().reshape(-1, *(1,) * (residual.ndim - 1)).expand_as(residual)
 
         def inner(residual: Tensor, sigma: float) -> Tensor:
             return truncated_cg(
