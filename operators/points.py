@@ -13,7 +13,7 @@ from operators.linear import LinearOperator
 
 
 class PointKspace(CartesianKspace):
-    """M F S x for any mask M. The phase of the image is part of the maps.
+    """M F S x for any mask M. The phase of the image is part of the maps, where there are any; A^H A needs none.
 
     Args:
         product: What is computed, see `CartesianKspace`.
@@ -25,10 +25,13 @@ class PointKspace(CartesianKspace):
         turn = np.multiply.outer(*(ramp(np.arange(n), n) for n in mask.shape))
         gains = np.multiply.outer(*(ramp(np.arange(n) - n // 2, n) for n in mask.shape)) * mask / math.sqrt(mask.size)
         constants = {"gains": gains, "gains_back": gains.conj()}
-        super().__init__(product, turn[None] if maps is None else turn * maps, mask, constants)
+        if maps is None:
+            mask, constants = np.fft.ifftshift(mask), {**constants, "turn": turn, "turn_back": turn.conj()}
+        super().__init__(product, None if maps is None else turn * maps, mask, constants)
 
     def _sample(self, z: Tensor, y: Tensor, held: Held) -> None:
-        put(y, torch.fft.fft2(z).mul_(held["gains"]))
+        put(y, torch.fft.fft2(z * held["turn"] if "turn" in held else z).mul_(held["gains"]))
 
     def _images(self, y: Tensor, held: Held) -> Tensor:
-        return torch.fft.ifft2(torch.complex(*y.unbind(1)).mul_(held["gains_back"]), norm="forward")
+        z = torch.fft.ifft2(torch.complex(*y.unbind(1)).mul_(held["gains_back"]), norm="forward")
+        return z.mul_(held["turn_back"]) if "turn_back" in held else z
