@@ -23,12 +23,13 @@ class Inpaint(LinearOperator):
     def __init__(self, mask: Tensor) -> None:
         super().__init__(mask.shape, mask.shape)
         self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("gains", mask.double(), persistent=False)  # to multiply with, which booleans are slow at
 
     def _forward(self, x: Tensor) -> Tensor:
-        return x * self.constant("mask", x)
+        return x * self.constant("gains", x)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return y * self.constant("mask", y)
+        return y * self.constant("gains", y)
 
     def _gram_solve(self, u: Tensor, rho: Tensor) -> Tensor:
         return u * damped_inverse(self.constant("mask", u).to(u.dtype), rho)

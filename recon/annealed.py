@@ -134,6 +134,6 @@ def predictor_corrector(
     Reference: Song et al., 2021, algorithm 1 and section 5, arXiv:2011.13456.
     """
     chosen = corrector(move)
-    guide = guidance.spectral(measurement, prior, tolerance)
     levels = geometric_levels(prior, 1 + (steps - 1) // (1 + chosen.calls))
+    guide = guidance.spectral(measurement, prior, tolerance, levels)
     return Method(guided(prior.denoise, guide), levels, ve_predictor(prior), (chosen.make(snr),))

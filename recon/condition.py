@@ -8,6 +8,7 @@ which is what `gain` divides by.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,29 +16,37 @@ from torch import Tensor
 from recon.schedule import karras
 
 Denoise = Callable[[Tensor, float], Tensor]
-Vjp = Callable[[Tensor], Tensor]
+
+
+class Vjp(Protocol):
+    """v -> (dx0/dx)^T v, as often as wanted until one call is said to be the last, which lets go of what it passes."""
+
+    def __call__(self, v: Tensor, last: bool = False) -> Tensor: ...
+
+
 Guidance = Callable[[Tensor, Vjp, float], Tensor]
 Consistency = Callable[[Tensor, float], Tensor]
 
 
 def with_vjp(denoise: Denoise, x: Tensor, sigma: float) -> tuple[Tensor, Vjp]:
-    """x0 = denoise(x, sigma), and v -> (dx0/dx)^T v by backpropagation, which may be called many times."""
+    """x0 = denoise(x, sigma), and v -> (dx0/dx)^T v by backpropagation."""
     with torch.enable_grad():
         leaf = x.detach().requires_grad_(True)
         x0 = denoise(leaf, sigma)
 
-    def vjp(v: Tensor) -> Tensor:
-        return torch.autograd.grad(x0, leaf, v, retain_graph=True)[0]
+    def vjp(v: Tensor, last: bool = False) -> Tensor:
+        return torch.autograd.grad(x0, leaf, v, retain_graph=not last)[0]
 
     return x0.detach(), vjp
 
 
-def guided(denoise: Denoise, guidance: Guidance, gain: Callable[[float], float] = lambda sigma: 1.0) -> Denoise:
+def guided(denoise: Denoise, guidance: Guidance, gain: Callable[[float], float] | None = None) -> Denoise:
     """x0 + guidance(x0, vjp, sigma) / gain(sigma)."""
 
     def conditioned(x: Tensor, sigma: float) -> Tensor:
         x0, vjp = with_vjp(denoise, x, sigma)
-        return x0 + guidance(x0, vjp, sigma) / gain(sigma)
+        shift = guidance(x0, vjp, sigma)
+        return x0 + (shift if gain is None else shift / gain(sigma))
 
     return conditioned
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -107,7 +107,9 @@ def data_cg(measurement: Measurement, iterations: int, weight: float) -> Consist
     return pull
 
 
-def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, tolerance: float = 0.05) -> Consistency:
+def spectral_draw(
+    measurement: Measurement, prior: Prior, noise: Noise, tolerance: float = 0.05, levels: Sequence[float] = ()
+) -> Consistency:
     """An exact draw from N(v, C) times the likelihood, C the prior's own error covariance at level sigma.
 
     v' + C A^H (A C A^H + sigma_y^2)^-1 (y + sigma_y n' - A v') with v' = v + C^(1/2) n. Where p(x0 | x) is N(v, C),
@@ -116,7 +118,7 @@ def spectral_draw(measurement: Measurement, prior: Prior, noise: Noise, toleranc
 
     Reference: the identity is Matheron's rule (Wilson et al., 2020, arXiv:2002.09309, equation 8).
     """
-    return drawn_by(measurement, prior, noise, solver(measurement, prior, goal_of(measurement, prior, tolerance)))
+    return drawn_by(measurement, prior, noise, solver(measurement, prior, goal_of(measurement, tolerance, levels)))
 
 
 def drawn_by(measurement: Measurement, prior: Prior, noise: Noise, way: Way) -> Consistency:

@@ -62,7 +62,7 @@ def energy(function: Energy, weight: float | Callable[[float], float]) -> Guidan
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         with torch.enable_grad():
             slope = _gradient(function, x0, weight(sigma) if callable(weight) else weight)[1]
-        return -(sigma**2) * vjp(slope)
+        return -(sigma**2) * vjp(slope, last=True)
 
     return shift
 
@@ -120,6 +120,9 @@ def total(*guidances: Guidance) -> Guidance:
     """The sum of several shifts."""
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
-        return sum((guidance(x0, vjp, sigma) for guidance in guidances[1:]), start=guidances[0](x0, vjp, sigma))
+        def kept(v: Tensor, last: bool = False) -> Tensor:
+            return vjp(v)
+
+        return sum(guidance(x0, kept, sigma) for guidance in guidances)
 
     return shift

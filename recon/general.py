@@ -94,7 +94,7 @@ def likelihood_norm(measurement: Measurement, weight: Callable[[float], float]) 
             image = operator.normal(v)
             v = image / length(image, x0).clamp(min=least)
         norm = length(operator(v), x0)
-        return weight(sigma) * vjp(gradient / (length(residual, x0) * norm).clamp(min=least))
+        return weight(sigma) * vjp(gradient / (length(residual, x0) * norm).clamp(min=least), last=True)
 
     return shift
 

@@ -7,7 +7,7 @@ in C.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,14 +30,16 @@ def white(measurement: Measurement, variance: Callable[[float], float]) -> Guida
 
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         r2 = variance(sigma)
-        return vjp(operator.damped_pinv(measurement.residual(x0), noise / r2)) * (sigma**2 / r2)
+        return vjp(operator.damped_pinv(measurement.residual(x0), noise / r2), last=True) * (sigma**2 / r2)
 
     return shift
 
 
-def spectral(measurement: Measurement, prior: Prior, tolerance: float) -> Guidance:
-    """The shift of `weighed` alone."""
-    both = weighed(measurement, solver(measurement, prior, goal_of(measurement, prior, tolerance)))
+def spectral(measurement: Measurement, prior: Prior, tolerance: float, levels: Sequence[float] = ()) -> Guidance:
+    """The shift of `weighed` alone, as exact as a run through these levels wants it, see `recon.wiener.goal_of`."""
+    goal = goal_of(measurement, tolerance, levels)
+    less = goal_of(measurement, tolerance, levels, share=tolerance)  # of corrections, whose errors do not add up
+    both = weighed(measurement, solver(measurement, prior, goal, less))
     return lambda x0, vjp, sigma: both(x0, vjp, sigma)[1]
 
 
@@ -60,7 +62,7 @@ def weighed(measurement: Measurement, way: Way) -> Weighed:
     def both(x0: Tensor, vjp: Vjp, sigma: float) -> tuple[Tensor, Tensor]:
         residual = measurement.residual(x0)
         found = way.solve(residual, sigma)
-        along = sigma**2 * vjp(found.v)
+        along = sigma**2 * vjp(found.v, last=True)
         gain, curvature = found.misfit + dot(found.v, found.shift), found.misfit + dot(found.v, along)
         step = gain / torch.maximum(curvature, gain).clamp(min=torch.finfo(gain.dtype).tiny)
         change = step.reshape(-1, *(1,) * (x0.ndim - 1)) * (along - found.shift)
@@ -85,7 +87,7 @@ def moment(measurement: Measurement, iterations: int, tolerance: float) -> Guida
             return noise * u + sigma**2 * operator(vjp(operator.adjoint(u)))
 
         solved = truncated_cg(marginal, measurement.residual(x0), iterations, tolerance)
-        return sigma**2 * vjp(operator.adjoint(solved))
+        return sigma**2 * vjp(operator.adjoint(solved), last=True)
 
     return shift
 
@@ -103,6 +105,6 @@ def residual_norm(measurement: Measurement, weight: Callable[[float], float]) ->
     def shift(x0: Tensor, vjp: Vjp, sigma: float) -> Tensor:
         residual = measurement.residual(x0)
         norm = residual.flatten(1).norm(dim=1).clamp(min=1e-12).reshape(-1, *(1,) * (residual.ndim - 1))
-        return weight(sigma) * vjp(operator.adjoint(residual / norm))
+        return weight(sigma) * vjp(operator.adjoint(residual / norm), last=True)
 
     return shift

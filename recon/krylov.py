@@ -12,7 +12,7 @@ from torch import Tensor
 from operators import cg
 
 Linear = Callable[[Tensor], Tensor]
-SHARE = 0.01  # of the square of all there is to find, that may be left
+LEAST = 10  # roundings of the residual at which a row ends
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -26,16 +26,39 @@ def squared(a: Tensor) -> Tensor:
 
 
 class Goal(NamedTuple):
-    """The square of an error that may be left, summed over the values, in standard deviations of the posterior: a share
-    of the square of all there is to find, but at least and at most so much.
+    """What may be left of a row's solve, of which whichever is met first.
+
+    Attributes:
+        energy: square of the error in standard deviations of the posterior, summed over the values.
+        image: square of the image's error.
     """
 
-    least: float
-    most: float
+    energy: float
+    image: float = 0.0
 
-    def of(self, whole: Tensor) -> Tensor:
-        """For the square of all there is to find, (B,)."""
-        return (SHARE * whole).clamp(self.least, self.most)
+    def met(self, energy: Tensor, image: Tensor) -> Tensor:
+        """Whether so little is left of a row, (B,)."""
+        return (energy <= self.energy) | (image <= self.image)
+
+
+class System(NamedTuple):
+    """A linear map, row by row, symmetric and positive in the inner product <a, D b>, whose solutions move an image.
+
+    Attributes:
+        dual: D; None for 1.
+        precondition: M, an approximation of the inverse, symmetric in that inner product; None for 1.
+        move: D p -> how a step along p moves the image.
+        apply: (p, D p, the move) -> the map's image of p.
+        curvature: the same -> <p, D apply(p)> of each row, (B,): all that the last iteration needs.
+        left: <r, D M r> -> what is left, as `Goal` counts it, (B,) each; None where gains tell, M being near.
+    """
+
+    dual: Linear | None
+    precondition: Linear | None
+    move: Linear
+    apply: Callable[[Tensor, Tensor, Tensor], Tensor]
+    curvature: Callable[[Tensor, Tensor, Tensor], Tensor]
+    left: Callable[[Tensor], tuple[Tensor, Tensor]] | None
 
 
 def truncated_cg(
@@ -55,26 +78,15 @@ def truncated_cg(
                   energy=energy)  # fmt: skip
 
 
-def weighted_cg(
-    information: Linear,
-    spread: Linear,
-    precondition: Linear,
-    energy: Callable[[Tensor], Tensor],
-    b: Tensor,
-    iterations: int,
-    goal: Goal,
-) -> tuple[Tensor, Tensor]:
-    """v and C v of v + G C v = b, which is symmetric in the inner product <a, C b>.
+def conjugate_gradients(system: System, b: Tensor, iterations: int, goal: Goal) -> tuple[Tensor, Tensor]:
+    """z of apply(z) = b, and how it moves the image.
 
-    An iteration lessens the square of the error by its length times the size of the residual. The k-th of a row is its
-    last where (k + 1) / 2 times what it will gain, its length taken to be that of the one before, is within the goal:
-    no more is left then where gains fall by half from one to the next, or with the cube of k.
+    Where nothing else tells what is left, the k-th iteration of a row is its last where (k + 1) / 2 times what it will
+    gain, its length taken to be that of the one before, is within the goal: no more is left then where gains fall by
+    half from one to the next, or with the cube of k.
 
     Args:
-        information: G, symmetric positive semidefinite, row by row.
-        spread: C, likewise.
-        precondition: an approximation of (1 + G C)^-1, symmetric in that inner product.
-        energy: <a, G a> of each row, (B,): all that the last iteration needs of G a.
+        system: what is solved.
         b: (B, ...).
         iterations: at most so many.
         goal: how much may be left of a row.
@@ -88,30 +100,46 @@ def weighted_cg(
     def by_row(values: Tensor) -> Tensor:
         return values.reshape(-1, *(1,) * (b.ndim - 1))
 
-    v, moved, residual = torch.zeros_like(b), torch.zeros_like(b), b
-    along = precondition(residual)
-    along_spread = spread(along)
-    size = dot(residual, along_spread)
-    active, length, enough = size > 0, torch.ones_like(size), goal.of(size)
+    precondition, dual_of = system.precondition or _same, system.dual or _same
+    residual, along = b, precondition(b)
+    dual = dual_of(along)
+    size = dot(residual, dual)
+    least = (LEAST * torch.finfo(b.dtype).eps) ** 2 * size
+    active, length, z, moved = size > 0, torch.ones_like(size), 0.0, 0.0
     for count in range(1, iterations + 1):
-        ending = active & (0.5 * (count + 1) * length * size <= enough) if count < iterations else active
+        move, more = system.move(dual), 0.5 * (count + 1)
+        if system.left is not None:
+            active = active & ~goal.met(*system.left(size))
+        if count == iterations:
+            ending = active
+        elif system.left is None:
+            ending = active & goal.met(more * length * size, more * length.square() * squared(move))
+        else:
+            ending = torch.zeros_like(active)
         following = active & ~ending
         curvature = torch.zeros_like(size)
-        if bool(ending.any()):  # as half a product tells, whatever the other rows do
-            curvature = dot(along, along_spread) + energy(along_spread)
+        if bool(ending.any()):  # as the form alone tells, whatever the other rows do
+            curvature = system.curvature(along, dual, move)
         if bool(following.any()):
-            image = along + information(along_spread)
-            curvature = torch.where(following, dot(image, along_spread), curvature)
+            image = system.apply(along, dual, move)
+            curvature = torch.where(following, dot(image, dual), curvature)
         active = active & (curvature > 0)
         length = torch.where(active, size / torch.where(active, curvature, 1.0), 0.0)
-        v, moved = v + by_row(length) * along, moved + by_row(length) * along_spread
+        step = by_row(length)
+        z, moved = z + step * along, moved + step * move
         active = active & following
         if not bool(active.any()):
             break
-        residual = residual - by_row(length) * image
+        residual = residual - step * image
         fresh = precondition(residual)
-        fresh_spread = spread(fresh)
-        size, before = torch.where(active, dot(residual, fresh_spread), size), size
+        fresh_dual = dual_of(fresh)
+        size, before = torch.where(active, dot(residual, fresh_dual), size), size
+        active = active & (size > least)
         share = by_row(torch.where(active, size / torch.where(active, before, 1.0), 0.0))
-        along, along_spread = fresh + share * along, fresh_spread + share * along_spread
-    return v, moved
+        along = fresh + share * along
+        dual = along if system.dual is None else fresh_dual + share * dual
+    return z, moved
+
+
+def _same(values: Tensor) -> Tensor:
+    return values

@@ -40,6 +40,6 @@ def mean_likelihood(
         mirrored = torch.zeros_like(across)
         mirrored[: draws // 2] = share[len(apart) :]
         pull = (share[: len(apart)] - mirrored).reshape(*across.shape, *(1,) * (residual.ndim - 1))
-        return vjp(operator.adjoint(residual - (pull * apart).sum(0))) * (sigma**2 / total)
+        return vjp(operator.adjoint(residual - (pull * apart).sum(0)), last=True) * (sigma**2 / total)
 
     return shift

@@ -127,7 +127,7 @@ class Twisted:
             leaf = x0.detach().requires_grad_(True)
             value = self.twist(leaf, sigma)
             slope = torch.autograd.grad(value.sum(), leaf)[0]
-        shift = sigma**2 * vjp(slope) if self.guidance is None else self.guidance(x0, vjp, sigma)
+        shift = sigma**2 * vjp(slope, last=True) if self.guidance is None else self.guidance(x0, vjp, sigma)
         return value.detach().double(), x0, shift
 
     def draw(self, at: Particle, sigma: float, sigma_next: float, noise: Noise) -> tuple[Tensor, Tensor]:

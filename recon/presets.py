@@ -248,7 +248,8 @@ def spectral(
         way = space_of(measurement, prior, tolerance)(measurement, prior)
         kernel = Guided(guidance.weighed(measurement, way), levels)
         return Method(prior.denoise, levels, ParticleFilter(kernel, prior, count))
-    guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, tolerance))
+    levels = default_levels(prior, solver(step).levels(steps))
+    guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, tolerance, levels))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 
 
@@ -263,8 +264,9 @@ def spectral_draw(
     """Ancestral steps from draws of p(x0 | x, y) under the error spectrum: exact for stationary Gaussian images,
     no backpropagation.
     """
-    draw = consistency.spectral_draw(measurement, prior, noise, tolerance)
-    return Method(on_estimate(prior.denoise, draw), default_levels(prior, steps), ancestral())
+    levels = default_levels(prior, steps)
+    draw = consistency.spectral_draw(measurement, prior, noise, tolerance, levels)
+    return Method(on_estimate(prior.denoise, draw), levels, ancestral())
 
 
 def shared_out(steps: int) -> int:

@@ -21,6 +21,7 @@ from recon.wiener import (
     Solved,
     Way,
     data_space,
+    drawn,
     image_space,
     objective,
     weighted_space,
@@ -60,7 +61,7 @@ def space_of(measurement: Measurement, prior: Prior, nats: float = NATS) -> Spac
     """
 
     def goal(sigma: float) -> Goal:
-        return Goal(2 * nats, 2 * nats)
+        return Goal(2 * nats)
 
     def image(m: Measurement, p: ErrorCovariance) -> Way:
         return image_space(m, p)(ITERATIONS, goal)
@@ -75,9 +76,11 @@ def space_of(measurement: Measurement, prior: Prior, nats: float = NATS) -> Spac
     if isinstance(operator, Weighted):
         return weighted
     if measurement.y[0].numel() <= ITERATIONS:  # which end there
-        return lambda m, p: data_space(m, p)(ITERATIONS, lambda sigma: Goal(0.0, 0.0))
+        return lambda m, p: data_space(m, p)(ITERATIONS, lambda sigma: Goal(0.0))
     if symbol(operator.normal, like)[1] and symbol(lambda x: prior.error_filter(x, prior.data_std, 1.0), like)[1]:
         return image  # without iterations
     whitened = isinstance(operator, Compose) and isinstance(operator.outer, Diagonal)
     spaces = (image, data, weighted) if whitened else (image, data)
-    return min(spaces, key=lambda s: objective(s(measurement, prior), measurement, prior, prior.data_std))
+    level, residual = prior.data_std, drawn(measurement, prior, prior.data_std)
+    found = [space(measurement, prior).solve(residual, level) for space in spaces]
+    return spaces[min(range(len(spaces)), key=lambda i: objective(found[i], residual, measurement))]

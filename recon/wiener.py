@@ -10,14 +10,16 @@ their log-likelihood is v = A^H u, and the mean moves by C v. Two ways lead ther
   from place to place, and the preconditioner follows it (`recon.local_gain`).
 
 All end at the least of <v, C v> + |r - A C v|^2 / N. Which is near to it soonest is tried on one residual drawn from
-the model; rows of different weights are solved in image space.
+the model, and whether iterations may end by how little they move the image: not where the preconditioner is far off,
+for then those that move it least come first. Rows of different weights are solved in image space.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from math import prod
 from typing import NamedTuple, Protocol
 
 import torch
@@ -25,16 +27,16 @@ from torch import Tensor
 
 from operators import Compose, Diagonal
 from recon.jacobian import Weighted
-from recon.krylov import Goal, dot, squared, truncated_cg, weighted_cg
+from recon.krylov import Goal, Linear, System, conjugate_gradients, dot, squared
 from recon.likelihood import Measurement
 from recon.local_gain import regularised_inverse
 from recon.stationary import from_waves, of_points, symbol, waves
 
 FEW = 4  # iterations after which the ways are compared first
 MOST, TRIED = 200, 64  # iterations at most, and that are compared at most
-LEAST = 10  # roundings of the residual at which iterations in data space end
+FAR = 4  # times the square of the error that may be left of an image
 SHARE = 5e-3  # of a residual, that data count as noisy at least when ways are compared
-ROUNDING = 100  # roundings of the objective below which nothing is gained
+ROUNDING = 100  # roundings of an image below which nothing is gained
 
 
 class ErrorCovariance(Protocol):
@@ -69,7 +71,7 @@ Goals = Callable[[float], Goal]  # by the level
 Ways = Callable[[int, Goals], Way]  # by the most iterations and the goal; what they share is made once
 
 
-def solver(measurement: Measurement, prior: ErrorCovariance, goal: Goals) -> Way:
+def solver(measurement: Measurement, prior: ErrorCovariance, goal: Goals, shifts: Goals | None = None) -> Way:
     """What r says where C is the prior's error covariance at level sigma; each row by itself.
 
     Data whose weights differ from row to row are always solved in image space: no row may decide for another.
@@ -78,57 +80,100 @@ def solver(measurement: Measurement, prior: ErrorCovariance, goal: Goals) -> Way
         measurement: linear, with noise of one level.
         prior: of the images.
         goal: what may be left, see `goal_of`: about, for the gains of iterations tell what is to come, but not where
-            they come to a rest for a while; and in data space up to ten times as much where the noise level is far
-            above the images' own spread.
+            they come to a rest for a while.
+        shifts: the same of the shift alone, where that is another.
     """
+
+    def way(chosen: Ways, careful: bool) -> Way:
+        goals = [(lambda sigma, g=g: Goal(g(sigma).energy)) if careful else g for g in (goal, shifts or goal)]
+        return chosen(MOST, goals[0])._replace(shift=chosen(MOST, goals[1]).shift)
+
     if isinstance(measurement.operator, Weighted):
-        return weighted_space(measurement, prior)(MOST, goal)
+        return way(weighted_space(measurement, prior), careful=True)
     image = image_space(measurement, prior)
     if image(1, goal).closed:
         return image(1, goal)
     ways = [image, data_space(measurement, prior)]
     if isinstance(measurement.operator, Compose) and isinstance(measurement.operator.outer, Diagonal):
         ways.append(weighted_space(measurement, prior))
-    chosen, count = soonest(ways, measurement, prior, goal)
-    # beyond what the images' own spread wants, data space takes many more the higher the level, which changes little
-    return chosen(count if chosen is ways[1] else MOST, goal)
+    level, residual = prior.data_std, drawn(measurement, prior, prior.data_std)
+    left = goal(level).image or goal(level).energy * level**2  # a variance is no larger than that of the state's noise
+    chosen, shift = soonest(ways, measurement, residual, level, left)
+    apart = chosen(MOST, goal).shift(residual, level) - shift
+    return way(chosen, careful=float(squared(apart)) > FAR * left)
 
 
-def soonest(ways: list[Ways], measurement: Measurement, prior: ErrorCovariance, goal: Goals) -> tuple[Ways, int]:
-    """The way whose objective is least, where the level is the images' own spread, after as many iterations as it
-    takes, a power of two, until the least of twice as many differs by no more than the goal; and how many these are.
+def soonest(
+    ways: list[Ways], measurement: Measurement, residual: Tensor, level: float, left: float
+) -> tuple[Ways, Tensor]:
+    """The way that is nearest to the shift after a few iterations, and the shift: that of the least objective after as
+    many, a power of two, as it takes until twice as many move the image by a square of `left` at most.
     """
-    rounding = ROUNDING * torch.finfo(measurement.y.dtype).eps
+    rounding = (ROUNDING * torch.finfo(residual.dtype).eps) ** 2
 
-    def found(count: int) -> list[float]:
-        return [objective(way(count, lambda sigma: Goal(0.0, 0.0)), measurement, prior, prior.data_std) for way in ways]
+    def found(count: int) -> list[Solved]:
+        return [way(count, lambda sigma: Goal(0.0)).solve(residual, level) for way in ways]
 
-    count, few, more = FEW, found(FEW), found(2 * FEW)
-    while count < TRIED and abs(min(few) - min(more)) > max(goal(prior.data_std).least, rounding * min(more)):
-        count, few, more = 2 * count, more, found(4 * count)
-    return ways[few.index(min(few))], count
+    def best(solved: list[Solved]) -> Tensor:
+        return min(solved, key=lambda one: objective(one, residual, measurement)).shift
+
+    few, count = found(FEW), 2 * FEW
+    before, shift = best(few), best(found(count))
+    while count < TRIED and float(squared(shift - before)) > max(left, rounding * float(squared(shift))):
+        count *= 2
+        before, shift = shift, best(found(count))
+    apart = [float(squared(one.shift - shift)) for one in few]
+    return ways[apart.index(min(apart))], shift
 
 
-def goal_of(measurement: Measurement, prior: ErrorCovariance, tolerance: float) -> Goals:
+def goal_of(
+    measurement: Measurement, tolerance: float, levels: Sequence[float] = (), share: float | None = None
+) -> Goals:
     """The square of an error of `tolerance` standard deviations of the posterior, summed over as many pixels as there
-    are data at most, for data move no more. Above the images' own spread the state's noise exceeds it more and more,
-    and as much more is left, but no more than a share of what the data say.
+    are data at most, for data move no more; or, where steps lead to a level below, a share of that level's noise.
+
+    An error e of the estimate moves the state at the level s below by e at most, and further levels forget it where
+    the data tell better: of Gaussian images with a posterior of variance p, p / (p + s^2) of it is left in the end.
+    That is e / (2 s) standard deviations at most, where p = s^2. Were the errors of small steps all alike, e = t s,
+    they would add up to pi t standard deviations, as they do where iterations that end early always shift too little.
+
+    Args:
+        measurement: linear, with noise of one level.
+        tolerance: as above.
+        levels: of the run.
+        share: t; half of `tolerance` by default.
     """
-    elements = min(prod(measurement.image_shape[1:]), measurement.count)
-    return lambda sigma: Goal(elements * tolerance**2, elements * (tolerance * max(1.0, sigma / prior.data_std)) ** 2)
+    share = tolerance / 2 if share is None else share
+    elements, rising = min(math.prod(measurement.image_shape[1:]), measurement.count), sorted(levels)
+
+    def goal(sigma: float) -> Goal:
+        lower = bisect_left(rising, sigma * (1 - 1e-6))
+        below = rising[lower - 1] if lower else 0.0
+        return Goal(elements * tolerance**2, elements * (share * below) ** 2)
+
+    return goal
 
 
-def objective(way: Way, measurement: Measurement, prior: ErrorCovariance, level: float) -> float:
-    """<v, C v> + |r - A C v|^2 / N for one residual r drawn from the model at a level: least at the solution."""
-    operator, generator = measurement.operator, torch.Generator().manual_seed(0)
-    like = measurement.y.new_zeros((1, *measurement.image_shape[1:]))
-    draws = [torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
-             for part in (like, measurement.y[:1])]  # fmt: skip
-    residual = operator(prior.error_filter(draws[0], level, 0.5)) + measurement.sigma * draws[1]
+def drawn(measurement: Measurement, prior: ErrorCovariance, level: float) -> Tensor:
+    """A residual drawn from the model at a level."""
+    operator = measurement.operator
+    noise = torch.randn(measurement.y[:1].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    residual = operator(image_drawn(measurement, prior, level)) + measurement.sigma * noise.to(measurement.y)
     if operator.measured is not None:
         residual = residual * operator.measured.to(residual)
-    found = way.solve(residual, level)
-    left = residual - operator(found.shift)
+    return residual
+
+
+def image_drawn(measurement: Measurement, prior: ErrorCovariance, level: float) -> Tensor:
+    """One draw of covariance C at a level, (1, *event)."""
+    shape = (1, *measurement.image_shape[1:])
+    draw = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return prior.error_filter(draw.to(measurement.y), level, 0.5)
+
+
+def objective(found: Solved, residual: Tensor, measurement: Measurement) -> float:
+    """<v, C v> + |r - A C v|^2 / N of what was found of a residual r: least at the solution."""
+    left = residual - measurement.operator(found.shift)
     noise = max(measurement.sigma**2, SHARE**2 * float(residual.square().mean()))
     return float(dot(found.v, found.shift) + squared(left) / noise)
 
@@ -136,35 +181,46 @@ def objective(way: Way, measurement: Measurement, prior: ErrorCovariance, level:
 def data_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
     """`solver` by conjugate gradients on S u = r.
 
-    Of u off by e the mean is off by C A^H e, the square of that by <e, (S - N) S e> / N: at most |S e|^2 / N.
+    Of u off by e the image is off by C A^H e: by the square <e, (S - N) S e> / N in standard deviations of the
+    posterior, at most |S e|^2 / N, and, as far as it is like those that C draws, by |S e|^2 / |A|^2.
     """
     operator, noise = measurement.operator, measurement.sigma**2
+    image = image_drawn(measurement, prior, prior.data_std)
+    gain = float(squared(operator(image)) / squared(image))
 
-    def spread(u: Tensor, sigma: float) -> Tensor:
-        return prior.error_filter(operator.adjoint(u), sigma, 1.0)
+    def system(sigma: float) -> System:
+        return System(
+            dual=None,
+            precondition=None,
+            move=lambda u: prior.error_filter(operator.adjoint(u), sigma, 1.0),
+            apply=lambda u, _, moved: noise * u + operator(moved),
+            curvature=lambda u, _, moved: noise * squared(u) + dot(u, operator(moved)),
+            left=lambda size: (size / noise if noise else torch.full_like(size, math.inf), size / gain),
+        )
 
     def way(iterations: int, goal: Goals) -> Way:
-        def enough(residual: Tensor, sigma: float) -> Tensor:
-            """An array of the size of what may be left."""
-            size = squared(residual)
-            power = (LEAST * torch.finfo(residual.dtype).eps) ** 2 * size
-            if noise > 0:
-                power = power.maximum(noise * goal(sigma).of(size / noise))
-            return (power / residual[0].numel()).sqrt().reshape(-1, *(1,) * (residual.ndim - 1)).expand_as(residual)
-
-        def inner(residual: Tensor, sigma: float) -> Tensor:
-            return truncated_cg(
-                lambda u: noise * u + operator(spread(u, sigma)), residual, iterations, 1.0, enough(residual, sigma)
-            )
+        def inner(residual: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+            return conjugate_gradients(system(sigma), residual, iterations, goal(sigma))
 
         def solve(residual: Tensor, sigma: float) -> Solved:
-            u = inner(residual, sigma)
-            v = operator.adjoint(u)
-            return Solved(v, prior.error_filter(v, sigma, 1.0), noise * squared(u))
+            u, shift = inner(residual, sigma)
+            return Solved(operator.adjoint(u), shift, noise * squared(u))
 
-        return Way("data", solve, lambda residual, sigma: spread(inner(residual, sigma), sigma))
+        return Way("data", solve, lambda residual, sigma: inner(residual, sigma)[1])
 
     return way
+
+
+def weighted(information: Linear, spread: Linear, precondition: Linear | None, energy: Linear) -> System:
+    """v + G C v, symmetric in the inner product <a, C b>, from G, C, the preconditioner, and <a, G a> of each row."""
+    return System(
+        dual=spread,
+        precondition=precondition,
+        move=lambda shift: shift,
+        apply=lambda v, shift, _: v + information(shift),
+        curvature=lambda v, shift, _: dot(v, shift) + energy(shift),
+        left=None,
+    )
 
 
 def image_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
@@ -190,7 +246,7 @@ def image_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
         return power, (10 * torch.finfo(like.dtype).eps * signal).clamp(min=measurement.sigma**2)
 
     def inner(
-        residual: Tensor, sigma: float, iterations: int, goal: Goals
+        residual: Tensor, sigma: float, iterations: int, goal: Goal
     ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
         """v and C v in coordinates of their own, and the way back from there."""
         power, noise = known(sigma)
@@ -204,27 +260,27 @@ def image_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
 
         b = operator.adjoint(residual) / level
         if not stationary:
-            return *weighted_cg(
-                information, spread_at(sigma), lambda x: x, energy, b, iterations, goal(sigma)
-            ), lambda x: x  # fmt: skip
+            system = weighted(information, spread_at(sigma), None, energy)
+            return *conjugate_gradients(system, b, iterations, goal), lambda x: x
         # on waves C and (1 + K C)^-1 are factors, so that an iteration takes two transforms, and none where G = K
         spread, gains = power[..., None], (1 / (1 + response * power / level))[..., None]
         if diagonal:
             v = gains * waves(b)
             return v, spread * v, lambda z: from_waves(z, b)
-        return *weighted_cg(
+        system = weighted(
             lambda z: waves(information(from_waves(z, b))), lambda z: spread * z, lambda z: gains * z,
-            lambda z: energy(from_waves(z, b)), waves(b), iterations, goal(sigma),
-        ), lambda z: from_waves(z, b)  # fmt: skip
+            lambda z: energy(from_waves(z, b)),
+        )  # fmt: skip
+        return *conjugate_gradients(system, waves(b), iterations, goal), lambda z: from_waves(z, b)
 
     def way(iterations: int, goal: Goals) -> Way:
         def solve(residual: Tensor, sigma: float) -> Solved:
-            v, shift, back = inner(residual, sigma, iterations, goal)
+            v, shift, back = inner(residual, sigma, iterations, goal(sigma))
             v, shift = back(v), back(shift)
             return Solved(v, shift, squared(residual - operator(shift)) / known(sigma)[1])
 
         def shift(residual: Tensor, sigma: float) -> Tensor:
-            _, found, back = inner(residual, sigma, iterations, goal)
+            _, found, back = inner(residual, sigma, iterations, goal(sigma))
             return back(found)
 
         return Way("image", solve, shift, diagonal and stationary)
@@ -255,9 +311,8 @@ def weighted_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
 
         b = operator.adjoint(residual) / noise
         preconditioner = inverse(of_points(spread, like[:1]))
-        return weighted_cg(
-            information, spread, preconditioner, lambda x: squared(operator(x)) / noise, b, iterations, goal(sigma)
-        )
+        system = weighted(information, spread, preconditioner, lambda x: squared(operator(x)) / noise)
+        return conjugate_gradients(system, b, iterations, goal(sigma))
 
     def way(iterations: int, goal: Goals) -> Way:
         def solve(residual: Tensor, sigma: float) -> Solved:

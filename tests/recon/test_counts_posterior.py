@@ -109,7 +109,7 @@ def test_weights_of_two_decades_cost_half_the_error_that_they_cost_without_the_g
     m = recon.Measurement(A, clean + sigma * normal(*chord.shape), Gaussian(sigma))
     white = m.whitened()
     def whole(sigma: float) -> Goal:
-        return Goal(0.0, 0.0)
+        return Goal(0.0)
 
     exact = image_space(white, prior)(200, whole).solve(white.y, 3.0).shift
 
@@ -119,7 +119,7 @@ def test_weights_of_two_decades_cost_half_the_error_that_they_cost_without_the_g
         return float((energy / e.numel()).sqrt())
 
     assert error(weighted_space(white, prior)(12, whole)) < 0.6 * error(image_space(white, prior)(12, whole))
-    chosen = solver(white, prior, goal_of(white, prior, 0.05))
+    chosen = solver(white, prior, goal_of(white, 0.05))
     assert chosen.name == "weighted" and error(chosen) < 0.05 * 3.0 / prior.data_std
 
 

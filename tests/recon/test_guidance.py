@@ -30,7 +30,7 @@ def case(task: str):
 @pytest.mark.parametrize("task", PROBLEMS)
 def test_the_exact_jacobian_gives_bayes_rule(task):
     _, sigma, C, x0, _, exact, shift = case(task)
-    found = shift(x0, lambda v: (v.flatten(1) @ C).reshape(v.shape) / sigma**2, sigma)
+    found = shift(x0, lambda v, last=False: (v.flatten(1) @ C).reshape(v.shape) / sigma**2, sigma)
     assert relative(found.flatten(1), exact) < 1e-9
 
 
@@ -39,7 +39,7 @@ def test_the_exact_jacobian_gives_bayes_rule(task):
 def test_what_a_weak_jacobian_leaves_is_explained_by_the_spectrum(task, factor):
     """With J = f C / sigma^2: f of the exact shift, and (1 - f) of it through A^H S^-1 A C again; f = 0 is blind."""
     problem, sigma, C, x0, _, exact, shift = case(task)
-    found = shift(x0, lambda v: factor * (v.flatten(1) @ C).reshape(v.shape) / sigma**2, sigma).flatten(1)
+    found = shift(x0, lambda v, last=False: factor * (v.flatten(1) @ C).reshape(v.shape) / sigma**2, sigma).flatten(1)
     S = problem.M @ C @ problem.M.T + problem.sigma_y**2 * torch.eye(len(problem.y), dtype=torch.float64)
     again = torch.linalg.solve(S, problem.M @ exact.T).T @ problem.M @ C
     assert relative(found, factor * exact + (1 - factor) * again) < 1e-9
@@ -50,14 +50,14 @@ def test_what_a_weak_jacobian_leaves_is_explained_by_the_spectrum(task, factor):
 def test_a_jacobian_that_is_too_large_does_not_overshoot(task, factor):
     """With J = f C / sigma^2 the data are met about as well as with f = 1; an unguarded step misses them f - 1 fold."""
     problem, sigma, C, x0, residual, exact, shift = case(task)
-    found = shift(x0, lambda v: factor * (v.flatten(1) @ C).reshape(v.shape) / sigma**2, sigma).flatten(1)
+    found = shift(x0, lambda v, last=False: factor * (v.flatten(1) @ C).reshape(v.shape) / sigma**2, sigma).flatten(1)
     left, least = ((residual - x @ problem.M.T).norm() / residual.norm() for x in (found, exact))
     assert float(left) < 1.5 * float(least) + 0.05
 
 
 def test_a_jacobian_of_the_wrong_sign_does_no_harm():
     problem, sigma, C, x0, residual, _, shift = case("inpaint")
-    found = shift(x0, lambda v: -(v.flatten(1) @ C).reshape(v.shape) / sigma**2, sigma).flatten(1)
+    found = shift(x0, lambda v, last=False: -(v.flatten(1) @ C).reshape(v.shape) / sigma**2, sigma).flatten(1)
     assert bool(found.isfinite().all()) and float((residual - found @ problem.M.T).norm()) < float(residual.norm())
 
 

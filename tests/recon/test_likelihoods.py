@@ -77,7 +77,7 @@ def test_for_gaussian_noise_the_general_path_is_the_gaussian_one(task):
     x0 = normal(2, 1, 4, 6)
     C = problem.prior.error_filter(torch.eye(24, dtype=torch.float64).reshape(24, 1, 4, 6), sigma, 1.0).flatten(1)
 
-    def vjp(v):
+    def vjp(v, last=False):
         return (v.flatten(1) @ C).reshape(v.shape) / sigma**2
 
     makes = {
@@ -96,8 +96,8 @@ def test_for_gaussian_noise_the_general_path_is_the_gaussian_one(task):
 def test_the_step_of_dps_is_the_published_one_for_operators_of_norm_one():
     m = field_problem("inpaint", (4, 6)).measurement.rows([0, 0])
     x0 = normal(2, 1, 4, 6)
-    one = guidance.residual_norm(m, lambda s: 0.7)(x0, lambda v: 2 * v, 1.0)
-    two = general.likelihood_norm(m, lambda s: 0.7)(x0, lambda v: 2 * v, 1.0)
+    one = guidance.residual_norm(m, lambda s: 0.7)(x0, lambda v, last=False: 2 * v, 1.0)
+    two = general.likelihood_norm(m, lambda s: 0.7)(x0, lambda v, last=False: 2 * v, 1.0)
     assert relative(two, one) < 1e-10
 
 
@@ -135,7 +135,7 @@ def test_items_do_not_depend_on_their_mates():
             general.likelihood_norm(m, lambda s: 1.0),
             general.relinearised(m, prior, lambda m: guidance.spectral(m, prior, 1e-2)),
         ]
-        return [guide(x, lambda v: v, 0.5) for guide in guides]
+        return [guide(x, lambda v, last=False: v, 0.5) for guide in guides]
 
     for alone, together in zip(shifts(m.rows([1]), x[1:2]), shifts(m, x), strict=True):
         assert relative(alone, together[1:2]) < 1e-10

@@ -360,9 +360,9 @@ def test_the_default_weighs_by_the_likelihood_of_the_estimate():
     """log N(y; A x0, A C A^T + s^2) up to a number, on dense matrices."""
     problem = field_problem("blur", (4, 4))
     measurement, sigma = problem.measurement.rows([0] * 3), 0.7
-    guide = weighed(measurement, solver(measurement, problem.prior, lambda sigma: Goal(1e-24, 1e-24)))
+    guide = weighed(measurement, solver(measurement, problem.prior, lambda sigma: Goal(1e-24)))
     x0 = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    value, _ = guide(x0, lambda v: v, sigma)
+    value, _ = guide(x0, lambda v, last=False: v, sigma)
     eye = torch.eye(16, dtype=torch.float64)
     C = problem.C @ torch.linalg.inv(problem.C + sigma**2 * eye) * sigma**2
     total = problem.M @ C @ problem.M.T + problem.measurement.sigma**2 * torch.eye(len(problem.M), dtype=torch.float64)

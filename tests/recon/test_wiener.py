@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import pytest
@@ -103,23 +104,28 @@ def seen_through(A: operators.LinearOperator, prior: recon.GaussianPrior, noise:
     return recon.Measurement(A, clean + sigma * rest, operators.Gaussian(sigma))
 
 
-def error(m: recon.Measurement, prior: recon.GaussianPrior, shift: Tensor, level: float) -> Tensor:
-    """Root mean square of a shift's error in standard deviations of the posterior, of each row."""
+def apart_from(m: recon.Measurement, prior: recon.GaussianPrior, shift: Tensor, level: float) -> Tensor:
+    """A shift's error, by dense algebra."""
     pixels = prod(prior.shape)
     A = operators.dense_matrix(m.operator)
     C = prior.error_filter(torch.eye(pixels, dtype=A.dtype).reshape(pixels, *prior.shape), level, 1.0).flatten(1)
     total = A @ C @ A.T + m.sigma**2 * torch.eye(len(A), dtype=A.dtype)
-    apart = shift - (C @ A.T @ torch.linalg.solve(total, m.y.flatten(1).T)).T.reshape(shift.shape)
+    return shift - (C @ A.T @ torch.linalg.solve(total, m.y.flatten(1).T)).T.reshape(shift.shape)
+
+
+def error(m: recon.Measurement, prior: recon.GaussianPrior, shift: Tensor, level: float) -> Tensor:
+    """Root mean square of a shift's error in standard deviations of the posterior, of each row."""
+    apart = apart_from(m, prior, shift, level)
     energy = prior.error_filter(apart, level, -0.5).square().flatten(1).sum(1)
     return ((energy + (m.operator(apart) / m.sigma).square().flatten(1).sum(1)) / apart[0].numel()).sqrt()
 
 
 def within(m: recon.Measurement, prior: recon.Prior, tolerance: float) -> Way:
-    return solver(m, prior, goal_of(m, prior, tolerance))
+    return solver(m, prior, goal_of(m, tolerance))
 
 
 def left(energy: float) -> Goals:
-    return lambda sigma: Goal(energy, energy)
+    return lambda sigma: Goal(energy)
 
 
 def test_eight_iterations_are_better_than_the_posterior_is_sharp():
@@ -140,18 +146,37 @@ SCANS = {
 @pytest.mark.parametrize("tolerance", [0.1, 0.3])
 @pytest.mark.parametrize("scan", SCANS)
 def test_iterations_end_at_the_tolerance(scan, tolerance, monkeypatch):
-    """Not far above it or below; at high levels at what counts there, also where what four leave undone would be
-    made up for by wild values outside of what the detector sees.
+    """Not far above it or below, also where what four leave undone would be made up for by wild values outside of what
+    the detector sees.
     """
     prior = far_reaching(24)
     m = seen_through(operators.OPERATORS["ct"](shape=(24, 24), **SCANS[scan]), prior, 0.005)
     way = within(m, prior, tolerance)
     for level in (0.1, 1.0, 10.0):
         level *= prior.data_std
-        allowed = (goal_of(m, prior, tolerance)(level).most / 24**2) ** 0.5
         found = error(m, prior, way.shift(m.y, level), level)
-        most = (2.0 if scan == "narrow" else 1.1) * allowed  # the gains of iterations fall slowly there
-        assert 0.02 * allowed < float(found.max()) < most, (level, found / allowed)
+        most = (2.0 if scan == "narrow" else 1.1) * tolerance  # the gains of iterations fall slowly there
+        assert 0.02 * tolerance < float(found.max()) < most, (level, found / tolerance)
+
+
+@pytest.mark.parametrize("task", [*SCANS, "mask"])
+def test_what_levels_below_forget_may_be_left_undone(task):
+    """An error of the image, of a share of the level below, for as many pixels as there are data; below the last level
+    one of the posterior.
+    """
+    prior, levels = far_reaching(24), [10.0, 1.0, 0.5, 0.1, 0.0]
+    name, parameters = ("ct", SCANS[task]) if task in SCANS else ("inpaint", {"keep": 0.4, "seed": 1})
+    m = seen_through(operators.OPERATORS[name](shape=(24, 24), **parameters), prior, 0.005)
+    levels = [level * prior.data_std for level in levels]
+    way, careful = solver(m, prior, goal_of(m, 0.1, levels)), within(m, prior, 0.1)
+    easier = 0
+    for level, below in pairwise(levels):
+        shift = way.shift(m.y, level)
+        off = (apart_from(m, prior, shift, level).square().flatten(1).sum(1) / min(24**2, m.count)).sqrt()
+        found, whole = (float(error(m, prior, one, level).max()) for one in (shift, careful.shift(m.y, level)))
+        assert float(off.max()) < 0.08 * below or found < (0.2 if below or task == "narrow" else 0.11)
+        easier += found > 2 * whole
+    assert easier or task in ("few", "narrow")  # where little is gained, and where the preconditioner is far off
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.7])
