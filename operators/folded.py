@@ -68,10 +68,14 @@ class FoldedTransform(ParallelBeamTransform):
         copies, taken = _copies(fold, self.in_shape), _taken(fold, self.out_shape)
         self.together = max(1, max(COLUMNS, CACHED // len(copies)) // copies.shape[1])
         self.rows = math.prod(self.matrix.out_shape)
-        places = {"copies": copies.flatten(), "taken": taken, "given": _inverse(taken, self.rows * copies.shape[1]),
+        self.inside = bool((copies < math.prod(self.in_shape)).all())  # no copy reaches beyond the image
+        given = _inverse(taken, self.rows * copies.shape[1])
+        places = {"copies": copies.flatten(), "taken": taken, "given": given,
                   "returned": _returned(copies, math.prod(self.in_shape))}  # fmt: skip
         for name, index in places.items():
             self.register_buffer(name, torch.from_numpy(index.astype(np.int32)), persistent=False)
+        kept = torch.from_numpy(given < taken.size).double()[:, None]
+        self.register_buffer("kept", kept, persistent=False)
 
     def _project(self, x: Tensor) -> Tensor:
         return self._by_parts(lambda some: self._data(self._seen(some)), x, self.out_shape)
@@ -84,11 +88,11 @@ class FoldedTransform(ParallelBeamTransform):
 
     def _project_and_back(self, x: Tensor) -> Tensor:
         """Without the detour through the order of the data."""
-        kept = (self.constant("given", x) < math.prod(self.out_shape)).to(x.dtype)[:, None]
+        kept = self.constant("kept", x)
 
         def image(some: Tensor) -> Tensor:
             seen = self._seen(some)
-            return self._images((seen.reshape(kept.numel(), -1) * kept).reshape(seen.shape))
+            return self._images(seen.reshape(len(kept), -1).mul_(kept).reshape(seen.shape))
 
         return self._by_parts(image, x, self.in_shape)
 
@@ -103,7 +107,7 @@ class FoldedTransform(ParallelBeamTransform):
 
     def _seen(self, x: Tensor) -> Tensor:
         """M times all copies of images (pixels, samples): (rows of M, copies x samples)."""
-        copies = _picked(_with_zero(x), self.constant("copies", x))
+        copies = _picked(x.contiguous() if self.inside else _with_zero(x), self.constant("copies", x))
         return self.matrix.times(copies.reshape(math.prod(self.matrix.in_shape), -1))
 
     def _data(self, seen: Tensor) -> Tensor:
