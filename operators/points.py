@@ -30,7 +30,9 @@ class PointKspace(CartesianKspace):
         super().__init__(product, None if maps is None else turn * maps, mask, constants)
 
     def _sample(self, z: Tensor, y: Tensor, held: Held) -> None:
-        put(y, torch.fft.fft2(z * held["turn"] if "turn" in held else z).mul_(held["gains"]))
+        if "turn" in held:
+            z = z.mul_(held["turn"]) if z.is_complex() else z * held["turn"]
+        put(y, torch.fft.fft2(z).mul_(held["gains"]))
 
     def _images(self, y: Tensor, held: Held) -> Tensor:
         z = torch.fft.ifft2(torch.complex(*y.unbind(1)).mul_(held["gains_back"]), norm="forward")

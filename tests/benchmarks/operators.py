@@ -4,8 +4,8 @@ python -m tests.benchmarks.operators [--cases 256x180x8,512x180x8,256x180x1] [--
 
 The candidates take turns within each repeat, so that a load on the machine meets them all; ratios are medians of those
 within a repeat. How exact they are: `tests.benchmarks.tomography`. `--fft 256x1,256x8` is another table, SIZExBATCH of
-operators that transform: their time over that of the bare `torch.fft` calls on as many numbers, whole transforms there
-and back, of complex numbers for k-space, which has as many where the image is real.
+operators that transform: their time over that of the `torch.fft` calls that they stand for on as many numbers, and over
+that of the transforms among these calls; for k-space whole ones, of complex numbers also where the image is real.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from skimage.transform import iradon, radon
+from torch import Tensor
 
 import operators
 from operators import OPERATORS, LinearOperator
@@ -89,45 +91,53 @@ def speed(
     return rows, f"set-up of {case}: {', '.join(notes)}"
 
 
-def transforms(size: int, batch: int) -> dict[str, tuple[LinearOperator, Pair]]:
-    """Operators, and the bare calls that their forward and adjoint stand for."""
+def transforms(size: int, batch: int) -> dict[str, tuple[LinearOperator, Pair, Pair]]:
+    """Operators, the calls of torch.fft that their forward and adjoint stand for, and the transforms among them. The
+    centred transforms of MRI are ifftshift, fft2, fftshift, and likewise back.
+    """
     shape, coils = (size, size), 8
     maps = np.random.default_rng(0).standard_normal((2, coils, *shape))
     maps = maps[0] + 1j * maps[1]
 
-    def waves(count: int) -> Pair:
-        z = torch.randn(count, *shape, dtype=torch.complex64)
-        return lambda: torch.fft.fft2(z, norm="ortho"), lambda: torch.fft.ifft2(z, norm="ortho")
+    def waves(count: int) -> tuple[Pair, Pair]:
+        z, axes = torch.randn(count, *shape, dtype=torch.complex64), (-2, -1)
 
-    def filtered(padded: tuple[int, int]) -> Pair:
+        def centred(transform: Callable) -> Tensor:
+            return torch.fft.fftshift(transform(torch.fft.ifftshift(z, dim=axes), norm="ortho"), dim=axes)
+
+        both = torch.fft.fft2, torch.fft.ifft2
+        return tuple(partial(centred, one) for one in both), tuple(partial(one, z, norm="ortho") for one in both)
+
+    def filtered(padded: tuple[int, int]) -> tuple[Pair, Pair]:
         x = torch.randn(batch, *shape)
-        return (lambda: torch.fft.irfft2(torch.fft.rfft2(x, s=padded), s=padded),) * 2
+        return ((lambda: torch.fft.irfft2(torch.fft.rfft2(x, s=padded), s=padded),) * 2,) * 2
 
     round_blur, dark_blur = (operators.blur(shape, std=2.0, boundary=name) for name in ("circular", "zero"))
-    pairs = {"blur, circular": (round_blur, filtered(shape)), "blur, zero": (dark_blur, filtered(dark_blur.padded))}
+    pairs = {"blur, circular": (round_blur, *filtered(shape)), "blur, zero": (dark_blur, *filtered(dark_blur.padded))}
     for kind, named in (("random", "lines"), ("poisson", "points")):
         for numbers in ("complex", "real"):
             single, several = (operators.mri(shape, kind=kind, image=numbers, coils=some) for some in (None, maps))
-            pairs[f"mri, {named}, {numbers}"] = single, waves(batch)
-            pairs[f"mri, {named}, {numbers}, {coils} coils"] = several, waves(batch * coils)
+            pairs[f"mri, {named}, {numbers}"] = single, *waves(batch)
+            pairs[f"mri, {named}, {numbers}, {coils} coils"] = several, *waves(batch * coils)
     return pairs
 
 
 @torch.no_grad()
 def over_bare(size: int, batch: int, repeats: int, clock: Callable[[], float]) -> list[str]:
-    """Rows of the median ms of operators that transform, and of their ratio to the bare calls; without gradients, as
-    samplers call them. A^H A is beside both bare calls.
+    """Rows of the median ms of operators that transform, and of their ratios to the bare calls and to the transforms
+    alone; without gradients, as samplers call them. A^H A is beside those of both directions.
     """
     torch.ones(7 * 2**20)  # let go at once: the C library keeps its pages from now on, as after any network
     rows = []
-    for name, (A, (there, back)) in transforms(size, batch).items():
+    for name, (A, calls, alone) in transforms(size, batch).items():
         x = torch.randn(batch, *([1] if len(A.in_shape) == 2 else []), *A.in_shape)
         y, cells = A(x), []
-        calls = (lambda A=A, x=x: A(x), there), (lambda A=A, y=y: A.adjoint(y), back), (
-            lambda A=A, x=x: A.normal(x), lambda there=there, back=back: (there(), back()))
-        for call, alone in calls:
-            both = [(ms(call, clock), ms(alone, clock)) for _ in range(repeats + 1)][1:]
-            cells += [f"{statistics.median(some):.2f}" for some in ([a for a, _ in both], [a / b for a, b in both])]
+        for ours, used in ((partial(A, x), [0]), (partial(A.adjoint, y), [1]), (partial(A.normal, x), [0, 1])):
+            times = []
+            for _ in range(repeats + 1):
+                own, *others = ms(ours, clock), *(sum(ms(pair[i], clock) for i in used) for pair in (calls, alone))
+                times.append((own, *(own / other for other in others)))
+            cells += [f"{statistics.median(some):.2f}" for some in zip(*times[1:], strict=True)]
         rows.append(f"| {size}x{batch} | {name} | {' | '.join(cells)} |")
     return rows
 
@@ -156,7 +166,8 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     if chosen.fft:
         print(f"{chosen.clock} ms, {torch.get_num_threads()} thread(s), float32, median of {chosen.repeats}\n")
-        print("| case | operator | A x | over bare | A^H y | over bare | A^H A x | over bare |\n|" + 8 * " --- |")
+        head = "".join(f" {name} | over torch.fft | over transforms |" for name in ("A x", "A^H y", "A^H A x"))
+        print(f"| case | operator |{head}\n|" + 11 * " --- |")
         for size, batch in (map(int, case.split("x")) for case in chosen.fft.split(",")):
             print("\n".join(over_bare(size, batch, chosen.repeats, CLOCKS[chosen.clock])), flush=True)
         return
