@@ -43,7 +43,9 @@ class StationaryCovariance(nn.Module):
 
     def filter(self, x: Tensor, gains: Tensor) -> Tensor:
         """F^H diag(gains) F x for x (B, *event)."""
-        return torch.fft.ifftn(torch.fft.fftn(x, dim=self.axes) * gains, dim=self.axes).real
+        sizes = [x.shape[axis] for axis in self.axes]
+        half = gains[..., : sizes[-1] // 2 + 1]  # of a real field the others are the same
+        return torch.fft.irfftn(torch.fft.rfftn(x, dim=self.axes) * half, s=sizes, dim=self.axes)
 
 
 class WhiteCovariance(nn.Module):

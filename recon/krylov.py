@@ -97,8 +97,8 @@ def conjugate_gradients(system: System, b: Tensor, iterations: int, goal: Goal) 
         computations, section 11.5.
     """
 
-    def by_row(values: Tensor) -> Tensor:
-        return values.reshape(-1, *(1,) * (b.ndim - 1))
+    def by_row(values: Tensor, like: Tensor = b) -> Tensor:
+        return values.reshape(-1, *(1,) * (like.ndim - 1))
 
     precondition, dual_of = system.precondition or _same, system.dual or _same
     residual, along = b, precondition(b)
@@ -126,7 +126,7 @@ def conjugate_gradients(system: System, b: Tensor, iterations: int, goal: Goal) 
         active = active & (curvature > 0)
         length = torch.where(active, size / torch.where(active, curvature, 1.0), 0.0)
         step = by_row(length)
-        z, moved = z + step * along, moved + step * move
+        z, moved = z + step * along, moved + by_row(length, move) * move
         active = active & following
         if not bool(active.any()):
             break

@@ -106,8 +106,8 @@ def solver(measurement: Measurement, prior: ErrorCovariance, goal: Goals, shifts
 def soonest(
     ways: list[Ways], measurement: Measurement, residual: Tensor, level: float, left: float
 ) -> tuple[Ways, Tensor]:
-    """The way that is nearest to the shift after a few iterations, and the shift: that of the least objective after as
-    many, a power of two, as it takes until twice as many move the image by a square of `left` at most.
+    """The way that first comes as near to the shift as a square of `left`, in a power of two of iterations, and the
+    shift: that of the least objective once twice as many move the image no farther.
     """
     rounding = (ROUNDING * torch.finfo(residual.dtype).eps) ** 2
 
@@ -117,12 +117,18 @@ def soonest(
     def best(solved: list[Solved]) -> Tensor:
         return min(solved, key=lambda one: objective(one, residual, measurement)).shift
 
-    few, count = found(FEW), 2 * FEW
-    before, shift = best(few), best(found(count))
-    while count < TRIED and float(squared(shift - before)) > max(left, rounding * float(squared(shift))):
+    count, tried = 2 * FEW, [found(FEW), found(2 * FEW)]
+    while count < TRIED:
+        before, shift = best(tried[-2]), best(tried[-1])
+        if float(squared(shift - before)) <= max(left, rounding * float(squared(shift))):
+            break
         count *= 2
-        before, shift = shift, best(found(count))
-    apart = [float(squared(one.shift - shift)) for one in few]
+        tried.append(found(count))
+    shift = best(tried[-1])
+    for solved in tried:
+        apart = [float(squared(one.shift - shift)) for one in solved]
+        if min(apart) <= left:
+            break
     return ways[apart.index(min(apart))], shift
 
 

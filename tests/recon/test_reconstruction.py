@@ -102,7 +102,7 @@ def test_guided_methods_take_any_step(method, step):
     noise = CounterNoise(1, [0, 0], [0, 1])
     normalised = problem.measurement.in_units_of(problem.prior).rows([0, 0])
     levels = default_levels(problem.prior, recon.STEPS[step].levels(10))
-    plan = recon.METHODS[method](normalised, problem.prior, 10, noise)
+    plan = recon.METHODS[method](normalised, problem.prior, 10, noise, step=step)
     start = problem.prior.start(noise(torch.empty(2, 1, 4, 4, dtype=torch.float64)), levels[0])
     x = recon.sample(plan.denoise, start, levels, recon.STEPS[step].make(problem.prior.sde), (), noise)
     assert relative(post.samples[:, 0], problem.prior.to_value(x)) < 1e-12
