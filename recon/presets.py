@@ -229,7 +229,8 @@ def spectral(
 
     From a hundred calls on, each sample is drawn by four weighted particles, which choose between modes as more levels
     cannot: for linear operators with Gaussian noise, and its own step. Network calls are levels times particles.
-    `tolerance` is what solves leave, in standard deviations of the posterior; with particles, in nats of a weight.
+    `tolerance` is what solves leave, in standard deviations of the posterior, or half of it in those of the noise that
+    the next level has; with particles, in nats of a weight.
     Data that are the image itself in white noise are merged with the state: exact, and without backpropagation.
     """
     operator = measurement.operator
