@@ -42,10 +42,10 @@ class StationaryCovariance(nn.Module):
         return torch.fft.fftn(x, dim=self.axes, norm="ortho").abs()
 
     def filter(self, x: Tensor, gains: Tensor) -> Tensor:
-        """F^H diag(gains) F x for x (B, *event)."""
-        sizes = [x.shape[axis] for axis in self.axes]
-        half = gains[..., : sizes[-1] // 2 + 1]  # of a real field the others are the same
-        return torch.fft.irfftn(torch.fft.rfftn(x, dim=self.axes) * half, s=sizes, dim=self.axes)
+        """F^H diag(gains) F x for x (B, *event). Transforms of real numbers are faster, but their rounding depends on how
+        many there are.
+        """
+        return torch.fft.ifftn(torch.fft.fftn(x, dim=self.axes) * gains, dim=self.axes).real
 
 
 class WhiteCovariance(nn.Module):
