@@ -13,7 +13,8 @@ from recon.krylov import squared, truncated_cg
 from recon.likelihood import Measurement
 from recon.noise import Noise
 from recon.prior import Prior
-from recon.wiener import Way, goal_of, solver
+from recon.spaces import Way
+from recon.wiener import goal_of, solver
 
 
 def pinv(measurement: Measurement, relaxation: float = 1.0, damping: float = 0.0) -> Consistency:

@@ -42,8 +42,8 @@ class StationaryCovariance(nn.Module):
         return torch.fft.fftn(x, dim=self.axes, norm="ortho").abs()
 
     def filter(self, x: Tensor, gains: Tensor) -> Tensor:
-        """F^H diag(gains) F x for x (B, *event). Transforms of real numbers are faster, but their rounding depends on how
-        many there are.
+        """F^H diag(gains) F x for x (B, *event). Transforms of real numbers are faster, but their rounding depends on
+        how many there are.
         """
         return torch.fft.ifftn(torch.fft.fftn(x, dim=self.axes) * gains, dim=self.axes).real
 

@@ -16,7 +16,8 @@ from recon.condition import Guidance, Vjp
 from recon.krylov import dot, truncated_cg
 from recon.likelihood import Measurement
 from recon.prior import Prior
-from recon.wiener import Way, goal_of, solver
+from recon.spaces import Way
+from recon.wiener import goal_of, solver
 
 Weighed = Callable[[Tensor, Vjp, float], tuple[Tensor, Tensor]]  # log g (B,), and the shift
 
@@ -55,7 +56,7 @@ def weighed(measurement: Measurement, way: Way) -> Weighed:
 
     So data that the denoiser is blind to, where J is about zero, still move the estimate, and steps that would
     overshoot are shortened. Where C = sigma^2 J, for stationary Gaussian images, a is 1 and d is 0: exact. What the
-    data say comes from a way of `recon.wiener`; weights want it more exactly than shifts do, see `recon.weighing`.
+    data say comes from a way of `recon.spaces`; weights want it more exactly than shifts do, see `recon.weighing`.
     """
     operator = measurement.operator
 

@@ -18,9 +18,9 @@ from recon.noise import Noise
 from recon.particles import Kernel, MCGDiff, Particle, Twisted, drawn_off, gaussian_twist, zeros
 from recon.prior import Prior
 from recon.ranges import Words
+from recon.spaces import Way
 from recon.stochastic import memory
 from recon.weighing import Narrowed, form, space_of
-from recon.wiener import Way
 
 NATS = 0.1  # that the weights of the default's proposals may be off at a level
 

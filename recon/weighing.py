@@ -15,17 +15,16 @@ from recon.jacobian import Weighted
 from recon.krylov import Goal, dot
 from recon.likelihood import Measurement
 from recon.prior import Prior
-from recon.stationary import symbol
-from recon.wiener import (
+from recon.spaces import (
     ErrorCovariance,
     Solved,
     Way,
     data_space,
-    drawn,
     image_space,
-    objective,
     weighted_space,
 )
+from recon.stationary import symbol
+from recon.wiener import drawn, objective
 
 ITERATIONS = 50  # at most so many
 NATS = 1e-3  # that a log-likelihood may be off; of the same sign at every level, so that a run's are added

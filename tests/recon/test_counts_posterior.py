@@ -14,8 +14,9 @@ from operators import OPERATORS, Gaussian, Laplace, Poisson, Rician, Transmissio
 from recon.krylov import Goal
 from recon.likeliest import most_probable
 from recon.local_gain import gain, regularised_inverse
+from recon.spaces import Way, image_space, weighted_space
 from recon.stationary import back, symbol, transform
-from recon.wiener import Way, goal_of, image_space, solver, weighted_space
+from recon.wiener import goal_of, solver
 
 MODELS = {
     "laplace": Laplace(0.3), "poisson": Poisson(40.0, 2.0), "dark": TransmissionCT(1e4, 3.0),

@@ -9,8 +9,8 @@ from torch import Tensor
 
 import recon
 from recon.krylov import Goal
+from recon.spaces import Way, data_space, image_space
 from recon.weighing import NATS, Narrowed, form, space_of
-from recon.wiener import Way, data_space, image_space
 
 LEVEL, SEEN = 0.7, 0.4
 

@@ -12,8 +12,9 @@ from torch import Tensor
 import operators
 import recon
 from recon.krylov import Goal
+from recon.spaces import Goals, Way, data_space, image_space
 from recon.stationary import symbol, transform
-from recon.wiener import Goals, Way, data_space, goal_of, image_space, solver
+from recon.wiener import goal_of, solver
 
 SHAPE = (8, 6)
 TASKS = {
