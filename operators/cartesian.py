@@ -117,7 +117,8 @@ class CartesianKspace(LinearOperator):
 
     def _images_together(self, batch: Tensor) -> list[int]:
         """How many images are taken at a time."""
-        return [min(self.together, len(batch) - first) for first in range(0, len(batch), self.together)]
+        images = batch.shape[0]
+        return [min(self.together, images - first) for first in range(0, images, self.together)]
 
     def _combined(self, parts: Iterator[Tensor], like: Tensor, held: Held) -> Tensor:
         """The images that are the sums of conj(S) z over the coils, from the z of a few coils at a time."""
