@@ -107,9 +107,11 @@ def conjugate_gradients(system: System, b: Tensor, iterations: int, goal: Goal) 
     least = (LEAST * torch.finfo(b.dtype).eps) ** 2 * size
     active, length, z, moved = size > 0, torch.ones_like(size), 0.0, 0.0
     for count in range(1, iterations + 1):
-        move, more = system.move(dual), 0.5 * (count + 1)
         if system.left is not None:
             active = active & ~goal.met(*system.left(size))
+            if count > 1 and not bool(active.any()):
+                break
+        move, more = system.move(dual), 0.5 * (count + 1)
         if count == iterations:
             ending = active
         elif system.left is None:

@@ -249,7 +249,7 @@ def spectral(
         way = space_of(measurement, prior, tolerance)(measurement, prior)
         kernel = Guided(guidance.weighed(measurement, way), levels)
         return Method(prior.denoise, levels, ParticleFilter(kernel, prior, count))
-    levels = default_levels(prior, solver(step).levels(steps))
+    levels = default_levels(prior, steps) if solver(step).averages else ()
     guide = local(measurement, prior, lambda m: guidance.spectral(m, prior, tolerance, levels))
     return solve(guided(prior.denoise, guide), prior, steps, step)
 

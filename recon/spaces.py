@@ -61,22 +61,22 @@ Goals = Callable[[float], Goal]  # by the level
 Ways = Callable[[int, Goals], Way]  # by the most iterations and the goal; what they share is made once
 
 
-def image_drawn(measurement: Measurement, prior: ErrorCovariance, level: float) -> Tensor:
-    """One draw of covariance C at a level, (1, *event)."""
+def image_drawn(measurement: Measurement, prior: ErrorCovariance, level: float, power: float = 0.5) -> Tensor:
+    """C^power n for C at a level and one draw of noise n, (1, *event)."""
     shape = (1, *measurement.image_shape[1:])
     draw = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return prior.error_filter(draw.to(measurement.y), level, 0.5)
+    return prior.error_filter(draw.to(measurement.y), level, power)
 
 
 def data_space(measurement: Measurement, prior: ErrorCovariance) -> Ways:
     """`solver` by conjugate gradients on S u = r.
 
     Of u off by e the image is off by C A^H e: by the square <e, (S - N) S e> / N in standard deviations of the
-    posterior, at most |S e|^2 / N, and, as far as it is like those that C draws, by |S e|^2 / |A|^2.
+    posterior, at most |S e|^2 / N, and, as far as it is like what C draws or like noise, by |S e|^2 / |A|^2 at most.
     """
     operator, noise = measurement.operator, measurement.sigma**2
-    image = image_drawn(measurement, prior, prior.data_std)
-    gain = float(squared(operator(image)) / squared(image))
+    likely = [image_drawn(measurement, prior, prior.data_std, power) for power in (0.5, 0.0)]
+    gain = min(float(squared(operator(x)) / squared(x)) for x in likely)
 
     def system(sigma: float) -> System:
         return System(

@@ -163,12 +163,14 @@ class Solver:
         order: of convergence to the law of the exact process.
         calls: network calls a level, but one at the last; at least so many where the error is controlled.
         first: further calls of the first level.
+        averages: whether a step goes a share of the way to the estimate and no farther, so that its errors fade.
     """
 
     make: Callable[[SDE], Step]
     order: int
     calls: int = 1
     first: int = 0
+    averages: bool = False
 
     def levels(self, steps: int) -> int:
         """How many levels `steps` network calls are enough for, at least one."""
@@ -176,9 +178,9 @@ class Solver:
 
 
 STEPS: dict[str, Solver] = {
-    "ancestral": Solver(lambda sde: ancestral(), order=1),
-    "ancestral2m": Solver(lambda sde: Ancestral2M(), order=2),
-    "euler": Solver(lambda sde: euler(), order=1),
+    "ancestral": Solver(lambda sde: ancestral(), order=1, averages=True),
+    "ancestral2m": Solver(lambda sde: Ancestral2M(), order=2, averages=True),
+    "euler": Solver(lambda sde: euler(), order=1, averages=True),
     "heun": Solver(lambda sde: heun, order=2, calls=2),
     "dpm2m": Solver(lambda sde: DPMSolver2M(), order=2),
     "dpm3m": Solver(lambda sde: DPMSolver3M(), order=3, first=1),

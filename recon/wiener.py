@@ -33,8 +33,9 @@ from recon.spaces import (
 FEW = 4  # iterations after which the ways are compared first
 MOST, TRIED = 200, 64  # iterations at most, and that are compared at most
 FAR = 4  # times the square of the error that may be left of an image
+LOW = 0.15  # times the images' spread: a level at which iterations are tried too
 SHARE = 5e-3  # of a residual, that data count as noisy at least when ways are compared
-ROUNDING = 100  # roundings of an image below which nothing is gained
+ROUNDING = 100  # roundings of an image, or of the objective, below which nothing is gained
 
 
 def solver(measurement: Measurement, prior: ErrorCovariance, goal: Goals, shifts: Goals | None = None) -> Way:
@@ -51,8 +52,13 @@ def solver(measurement: Measurement, prior: ErrorCovariance, goal: Goals, shifts
     """
 
     def way(chosen: Ways, careful: bool) -> Way:
-        goals = [(lambda sigma, g=g: Goal(g(sigma).energy)) if careful else g for g in (goal, shifts or goal)]
+        goals = [without_images(one) if careful else one for one in (goal, shifts or goal)]
         return chosen(MOST, goals[0])._replace(shift=chosen(MOST, goals[1]).shift)
+
+    def far(chosen: Ways, shift: Tensor, residual: Tensor, level: float) -> bool:
+        """Whether what the goal leaves is more than it says."""
+        apart = chosen(MOST, goal).shift(residual, level) - shift
+        return float(squared(apart)) > FAR * goal(level).image
 
     if isinstance(measurement.operator, Weighted):
         return way(weighted_space(measurement, prior), careful=True)
@@ -63,34 +69,45 @@ def solver(measurement: Measurement, prior: ErrorCovariance, goal: Goals, shifts
     if isinstance(measurement.operator, Compose) and isinstance(measurement.operator.outer, Diagonal):
         ways.append(weighted_space(measurement, prior))
     level, residual = prior.data_std, drawn(measurement, prior, prior.data_std)
-    left = goal(level).image or goal(level).energy * level**2  # a variance is no larger than that of the state's noise
-    chosen, shift = soonest(ways, measurement, residual, level, left)
-    apart = chosen(MOST, goal).shift(residual, level) - shift
-    return way(chosen, careful=float(squared(apart)) > FAR * left)
+    chosen, shift = soonest(ways, measurement, residual, level, goal(level))
+    if far(chosen, shift, residual, level):
+        return way(chosen, careful=True)
+    residual = drawn(measurement, prior, LOW * level)  # there data that tell much are harder to solve for
+    shift = chosen(MOST, without_images(goal)).shift(residual, LOW * level)
+    return way(chosen, careful=far(chosen, shift, residual, LOW * level))
+
+
+def without_images(goal: Goals) -> Goals:
+    """That of the energy alone."""
+    return lambda sigma: Goal(goal(sigma).energy)
 
 
 def soonest(
-    ways: list[Ways], measurement: Measurement, residual: Tensor, level: float, left: float
+    ways: list[Ways], measurement: Measurement, residual: Tensor, level: float, goal: Goal
 ) -> tuple[Ways, Tensor]:
-    """The way that first comes as near to the shift as a square of `left`, in a power of two of iterations, of several
-    the first, and the shift: that of the least objective once twice as many iterations move the image no farther.
+    """The way that first comes as near to the shift as the goal allows, in a power of two of iterations, of several the
+    first, and the shift: that of the least objective, once this and the image are within the goal of those that half as
+    many iterations gave. Either alone may stand still before it falls.
     """
-    rounding = (ROUNDING * torch.finfo(residual.dtype).eps) ** 2
+    rounding = ROUNDING * torch.finfo(residual.dtype).eps
+    left = goal.image or goal.energy * level**2  # a variance is no larger than that of the state's noise
 
     def found(count: int) -> list[Solved]:
         return [way(count, lambda sigma: Goal(0.0)).solve(residual, level) for way in ways]
 
-    def best(solved: list[Solved]) -> Tensor:
-        return min(solved, key=lambda one: objective(one, residual, measurement)).shift
+    def best(solved: list[Solved]) -> tuple[float, Tensor]:
+        values = [objective(one, residual, measurement) for one in solved]
+        return min(values), solved[values.index(min(values))].shift
 
     count, tried = 2 * FEW, [found(FEW), found(2 * FEW)]
     while count < TRIED:
-        before, shift = best(tried[-2]), best(tried[-1])
-        if float(squared(shift - before)) <= max(left, rounding * float(squared(shift))):
+        (higher, before), (value, shift) = best(tried[-2]), best(tried[-1])
+        moved, still = float(squared(shift - before)), max(left, rounding**2 * float(squared(shift)))
+        if moved <= still and abs(higher - value) <= max(goal.energy, rounding * value):
             break
         count *= 2
         tried.append(found(count))
-    shift = best(tried[-1])
+    _, shift = best(tried[-1])
     for solved in tried:
         for way, one in zip(ways, solved, strict=True):
             if float(squared(one.shift - shift)) <= left:
@@ -112,7 +129,7 @@ def goal_of(
     Args:
         measurement: linear, with noise of one level.
         tolerance: as above.
-        levels: of the run.
+        levels: of a run whose steps go a share of the way to the estimate; of others none, for they may go farther.
         share: t; half of `tolerance` by default.
     """
     share = tolerance / 2 if share is None else share

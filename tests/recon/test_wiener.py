@@ -11,6 +11,7 @@ from torch import Tensor
 
 import operators
 import recon
+from recon.grids import default_levels
 from recon.krylov import Goal
 from recon.spaces import Goals, Way, data_space, image_space
 from recon.stationary import symbol, transform
@@ -160,14 +161,16 @@ def test_iterations_end_at_the_tolerance(scan, tolerance, monkeypatch):
         assert 0.02 * tolerance < float(found.max()) < most, (level, found / tolerance)
 
 
-@pytest.mark.parametrize("task", [*SCANS, "mask"])
-def test_what_levels_below_forget_may_be_left_undone(task):
+@pytest.mark.parametrize(
+    ("task", "noise"), [*((task, 5e-3) for task in (*SCANS, "mask")), ("ct", 1e-4), ("wide", 1e-4), ("mask", 1e-4)]
+)
+def test_what_levels_below_forget_may_be_left_undone(task, noise):
     """An error of the image, of a share of the level below, for as many pixels as there are data; below the last level
-    one of the posterior.
+    one of the posterior. Of exact data the more so: there iterations that move the image least come first.
     """
-    prior, levels = far_reaching(24), [10.0, 1.0, 0.5, 0.1, 0.0]
+    prior, levels = far_reaching(24), [10.0, 1.0, 0.5, 0.1, 0.03, 0.0]
     name, parameters = ("ct", SCANS[task]) if task in SCANS else ("inpaint", {"keep": 0.4, "seed": 1})
-    m = seen_through(operators.OPERATORS[name](shape=(24, 24), **parameters), prior, 0.005)
+    m = seen_through(operators.OPERATORS[name](shape=(24, 24), **parameters), prior, noise)
     levels = [level * prior.data_std for level in levels]
     way, careful = solver(m, prior, goal_of(m, 0.1, levels)), within(m, prior, 0.1)
     easier = 0
@@ -175,9 +178,29 @@ def test_what_levels_below_forget_may_be_left_undone(task):
         shift = way.shift(m.y, level)
         off = (apart_from(m, prior, shift, level).square().flatten(1).sum(1) / min(24**2, m.count)).sqrt()
         found, whole = (float(error(m, prior, one, level).max()) for one in (shift, careful.shift(m.y, level)))
-        assert float(off.max()) < 0.08 * below or found < (0.2 if below or task == "narrow" else 0.11)
+        assert float(off.max()) < 0.08 * below or found < (0.3 if task == "narrow" else 0.2 if below else 0.11)
         easier += found > 2 * whole
-    assert easier or task in ("few", "narrow")  # where little is gained, and where the preconditioner is far off
+    assert easier or noise < 1e-3 or task in ("few", "narrow")  # little is gained, or the preconditioner is far off
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4])
+def test_a_way_that_stands_still_is_not_taken_for_one_that_is_there(noise):
+    """In image space the first dozen iterations of exact data through a mask fit these and leave the rest as it is."""
+    prior = far_reaching(32)
+    m = seen_through(operators.OPERATORS["inpaint"](shape=(32, 32), keep=0.3, seed=0), prior, noise)
+    levels = default_levels(prior, 20)
+    assert solver(m, prior, goal_of(m, 0.1, levels)).name == "data"
+
+
+@pytest.mark.parametrize("step", recon.STEPS)
+def test_samples_are_those_of_exact_solves(step):
+    """To the tolerance, and half of it, of their spread, also by steps that go beyond the estimate."""
+    prior = far_reaching(16)
+    m = seen_through(operators.OPERATORS["inpaint"](shape=(16, 16), keep=0.4, seed=1), prior, 0.01)
+    loose, tight = (recon.reconstruct(m, prior, steps=10, samples=4, options={"tolerance": tolerance, "step": step})
+                    for tolerance in (0.1, 1e-6))  # fmt: skip
+    apart = (loose.samples - tight.samples).square().mean().sqrt()
+    assert float(apart) < 0.15 * float(tight.samples.var(0).mean().sqrt())
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.7])
