@@ -32,7 +32,6 @@ from recon.spaces import (
 
 FEW = 4  # iterations after which the ways are compared first
 MOST, TRIED = 200, 64  # iterations at most, and that are compared at most
-FAR = 4  # times the square of the error that may be left of an image
 LOW = 0.15  # times the images' spread: a level at which iterations are tried too
 SHARE = 5e-3  # of a residual, that data count as noisy at least when ways are compared
 ROUNDING = 100  # roundings of an image, or of the objective, below which nothing is gained
@@ -58,14 +57,14 @@ def solver(measurement: Measurement, prior: ErrorCovariance, goal: Goals, shifts
     def far(chosen: Ways, shift: Tensor, residual: Tensor, level: float) -> bool:
         """Whether what the goal leaves is more than it says."""
         apart = chosen(MOST, goal).shift(residual, level) - shift
-        return float(squared(apart)) > FAR * goal(level).image
+        return float(squared(apart)) > goal(level).image
 
     if isinstance(measurement.operator, Weighted):
         return way(weighted_space(measurement, prior), careful=True)
     image = image_space(measurement, prior)
     if image(1, goal).closed:
         return image(1, goal)
-    ways = [image, data_space(measurement, prior)]  # preconditioned iterations amplify rounding less
+    ways = [image, data_space(measurement, prior)]
     if isinstance(measurement.operator, Compose) and isinstance(measurement.operator.outer, Diagonal):
         ways.append(weighted_space(measurement, prior))
     level, residual = prior.data_std, drawn(measurement, prior, prior.data_std)
@@ -85,9 +84,9 @@ def without_images(goal: Goals) -> Goals:
 def soonest(
     ways: list[Ways], measurement: Measurement, residual: Tensor, level: float, goal: Goal
 ) -> tuple[Ways, Tensor]:
-    """The way that first comes as near to the shift as the goal allows, in a power of two of iterations, of several the
-    first, and the shift: that of the least objective, once this and the image are within the goal of those that half as
-    many iterations gave. Either alone may stand still before it falls.
+    """The way that is nearest to the shift after as many iterations, a power of two, as the first of them takes to come
+    as near as the goal allows, and the shift: that of the least objective, once this and the image are within the goal of those
+    that half as many iterations gave. Either alone may stand still before it falls.
     """
     rounding = ROUNDING * torch.finfo(residual.dtype).eps
     left = goal.image or goal.energy * level**2  # a variance is no larger than that of the state's noise
@@ -109,10 +108,10 @@ def soonest(
         tried.append(found(count))
     _, shift = best(tried[-1])
     for solved in tried:
-        for way, one in zip(ways, solved, strict=True):
-            if float(squared(one.shift - shift)) <= left:
-                return way, shift
-    return ways[0], shift
+        apart = [float(squared(one.shift - shift)) for one in solved]
+        if min(apart) <= left:
+            break
+    return ways[apart.index(min(apart))], shift
 
 
 def goal_of(

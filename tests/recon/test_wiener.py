@@ -183,9 +183,11 @@ def test_what_levels_below_forget_may_be_left_undone(task, noise):
     assert easier or noise < 1e-3 or task in ("few", "narrow")  # little is gained, or the preconditioner is far off
 
 
-@pytest.mark.parametrize("noise", [0.0, 1e-4])
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 0.1])
 def test_a_way_that_stands_still_is_not_taken_for_one_that_is_there(noise):
-    """In image space the first dozen iterations of exact data through a mask fit these and leave the rest as it is."""
+    """In image space the first dozen iterations of exact data through a mask fit these and leave the rest as it is; of
+    noisy ones both ways come near, but data space nearer.
+    """
     prior = far_reaching(32)
     m = seen_through(operators.OPERATORS["inpaint"](shape=(32, 32), keep=0.3, seed=0), prior, noise)
     levels = default_levels(prior, 20)
