@@ -85,8 +85,8 @@ def soonest(
     ways: list[Ways], measurement: Measurement, residual: Tensor, level: float, goal: Goal
 ) -> tuple[Ways, Tensor]:
     """The way that is nearest to the shift after as many iterations, a power of two, as the first of them takes to come
-    as near as the goal allows, and the shift: that of the least objective, once this and the image are within the goal of those
-    that half as many iterations gave. Either alone may stand still before it falls.
+    as near as the goal allows, and the shift: that of the least objective, once this and the image are within the goal
+    of those that half as many iterations gave. Either alone may stand still before it falls.
     """
     rounding = ROUNDING * torch.finfo(residual.dtype).eps
     left = goal.image or goal.energy * level**2  # a variance is no larger than that of the state's noise
