@@ -122,9 +122,7 @@ class FoldedTransform(ParallelBeamTransform):
 
 def _with_zero(columns: Tensor) -> Tensor:
     """A copy of columns (elements, samples) with a row of zeros at the end."""
-    padded = columns.new_zeros(len(columns) + 1, columns.shape[1])
-    padded[:-1] = columns
-    return padded
+    return torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
 
 
 def _picked(columns: Tensor, places: Tensor) -> Tensor:
