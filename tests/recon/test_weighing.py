@@ -60,7 +60,7 @@ def test_likelihoods_and_means_are_as_exact_as_weights_want_them(task, kind, mon
 def test_data_space_stops_by_nats(task):
     """At a share of the residual it would stop too early where the data tell much, too late where they tell little."""
     m, prior = problem(task, 0.05)[0], priors()["stationary"]
-    check(data_space(m, prior)(60, lambda sigma: Goal(2 * NATS)), m, prior, True)  # rounding takes more than 50
+    check(data_space(m, prior)(50, lambda sigma: Goal(2 * NATS)), m, prior, True)
     check(data_space(m, prior)(500, lambda sigma: Goal(1e-13)), m, prior, False)
 
 
