@@ -25,7 +25,6 @@ def cg(
     event_axes: int,
     tolerance: float | None = None,
     max_iterations: int | None = None,
-    whole: Tensor | None = None,
     energy: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Solve apply(z) = b by conjugate gradients, one independent solve per sample.
@@ -40,7 +39,6 @@ def cg(
         event_axes: Number of last axes that form one sample; all axes before are batch.
         tolerance: A sample stops once |b - apply(z)| <= tolerance |b|. Default 1e-12 in float64, else 1e-6.
         max_iterations: Most calls of `apply`. Default 1000, with a warning if they do not suffice.
-        whole: Of the shape of b, in whose place its size counts for the tolerance: b is a part of it.
         energy: <p, apply(p)> of each sample, as a sum over the event's axes that keeps them; with max_iterations it
             is all that the last of them needs of apply(p), and is asked for in its place.
 
@@ -53,7 +51,7 @@ def cg(
     r = b / unit
     p, rr = r, dot(r, r)
     z = 0.0 * (r + rr)  # and not zeros: a NaN in b must show in all of its sample
-    goal = tolerance**2 * (rr if whole is None else dot(whole / unit, whole / unit))
+    goal = tolerance**2 * rr
     active = rr > goal
     for left in reversed(range(LIMIT if max_iterations is None else max_iterations)):
         if not bool(active.any()):

@@ -66,7 +66,6 @@ def truncated_cg(
     b: Tensor,
     iterations: int,
     tolerance: float | None = None,
-    whole: Tensor | None = None,
     energy: Linear | None = None,
 ) -> Tensor:
     """`cg` with one solve a row of b (B, ...), stopped after a number of iterations on purpose and without a
@@ -74,8 +73,7 @@ def truncated_cg(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return cg(apply, b, b.ndim - 1, tolerance=tolerance, max_iterations=iterations, whole=whole,
-                  energy=energy)  # fmt: skip
+        return cg(apply, b, b.ndim - 1, tolerance=tolerance, max_iterations=iterations, energy=energy)
 
 
 def conjugate_gradients(system: System, b: Tensor, iterations: int, goal: Goal) -> tuple[Tensor, Tensor]:
